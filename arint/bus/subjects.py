@@ -1,0 +1,98 @@
+"""Every subject and stream name, built here and nowhere else.
+
+Message streams are logs with one subject a message and stage, root id first, so that `why` is one look-up by prefix:
+
+    m.<root>.<message>.<run>.<flow>.<stage>             a stage's input (stream F-<flow>)
+    a.<root>.<message>.<run>.<flow>.<stage>.<attempt>   what became of one attempt (stream ACTIONS)
+    d.<root>.<message>.<run>.<flow>.<stage>             a dead letter (stream DEAD)
+    k.<channel>.<hash of caller and key>                a claim of an idempotency key (stream LEDGER)
+    t.<topic>                                           a topic (stream TOPICS)
+    rpc.<service>                                       request/reply, not stored
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+ACTIONS = "ACTIONS"
+DEAD = "DEAD"
+LEDGER = "LEDGER"
+TOPICS = "TOPICS"
+ARTIFACTS = "arint-artifacts"  # the object store's bucket
+
+
+class Place(NamedTuple):
+    """Where a message stands: what its subject says."""
+
+    root: str
+    message: str
+    run: int
+    flow: str
+    stage: str
+
+    @property
+    def subject(self) -> str:
+        """The subject of this stage's input."""
+        return f"m.{self.root}.{self.message}.{self.run}.{self.flow}.{self.stage}"
+
+    @property
+    def dead(self) -> str:
+        """The subject of this stage's dead letter."""
+        return f"d.{self.root}.{self.message}.{self.run}.{self.flow}.{self.stage}"
+
+    def action(self, attempt: int) -> str:
+        """The subject of the action record of one attempt (1, 2, …)."""
+        return f"a.{self.root}.{self.message}.{self.run}.{self.flow}.{self.stage}.{attempt}"
+
+    @property
+    def actions(self) -> str:
+        """The filter of all action records of this stage."""
+        return f"a.{self.root}.{self.message}.{self.run}.{self.flow}.{self.stage}.*"
+
+
+def parse_place(subject: str) -> Place:
+    """The place that an m., d. or a. subject names."""
+    _, root, message, run, flow, stage, *_ = subject.split(".")
+    return Place(root, message, int(run), flow, stage)
+
+
+def flow_of(kind: str, name: str) -> str:
+    """The flow token of what a message may be sent to: a flow, or the implicit one-step flow of another resource."""
+    return name if kind == "flow" else f"{kind}={name}"
+
+
+def stream_of(flow: str) -> str:
+    """The stream that holds a flow's messages."""
+    return f"F-{flow}"
+
+
+def stream_subjects(flow: str) -> str:
+    """What the flow's stream stores."""
+    return f"m.*.*.*.{flow}.*"
+
+
+def stage_filter(flow: str, stage: str) -> str:
+    """The inputs of one stage: what its consumer takes."""
+    return f"m.*.*.*.{flow}.{stage}"
+
+
+def tree(kind: str, root: str) -> str:
+    """All that stands under a root id; `kind` is m, a or d."""
+    return f"{kind}.{root}.>"
+
+
+def claim(channel: str, caller: str, key: str) -> str:
+    """The ledger's subject for a caller's idempotency key."""
+    digest = hashlib.sha256("\x1f".join((caller, key)).encode()).hexdigest()
+    return f"k.{channel}.{digest[:32]}"
+
+
+def topic(name: str) -> str:
+    """The subject of a topic."""
+    return f"t.{name}"
+
+
+def rpc(service: str) -> str:
+    """The subject on which a service's instances answer requests."""
+    return f"rpc.{service}"

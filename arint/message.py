@@ -1,0 +1,109 @@
+"""A message: bytes, untouched, and what is known about them; and how it is written on the bus."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from typing import Any
+
+import msgspec
+from ulid import ULID
+
+ENVELOPE_HEADER = "Arint"
+
+
+def new_id() -> str:
+    """A new message id: a ULID, 26 characters, sortable by time."""
+    return str(ULID())
+
+
+def derived_id(*parts: object) -> str:
+    """An id that is the same each time it is derived from the same parts (parent, stage, index).
+
+    26 characters of Crockford's base 32 like a ULID, from SHA-256, so that doing a stage again derives the same ids.
+    """
+    digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()[:16]
+    return str(ULID(digest))
+
+
+class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why a message failed: `kind` is the error's title or class, `where` the stage, `detail` a trimmed traceback."""
+
+    kind: str
+    message: str
+    where: str = ""
+    detail: str = ""
+
+
+class Message(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """A message on its way.
+
+    `body` is what came in, byte for byte. `headers` are the sender's (names in lower case); `variables` are set by
+    the flow. `root` is the id of the message from outside that caused this one. `run` counts deliberate replays.
+    `change_set` is the configuration it last met. `created` is in seconds since the epoch.
+    """
+
+    id: str = ""
+    root: str = ""
+    body: bytes = b""
+    content_type: str = "application/json"
+    headers: dict[str, str] = {}
+    variables: dict[str, Any] = {}
+    correlation_id: str = ""
+    cause: str = ""
+    traceparent: str = ""
+    channel: str = ""
+    caller: str = ""
+    run: int = 0
+    attempt: int = 1
+    change_set: int = 0
+    created: float = 0.0
+    failure: Failure | None = None
+
+    @classmethod
+    def new(cls, body: bytes, **known: Any) -> Message:
+        """A message from outside: with a new id, which is its root too."""
+        identity = new_id()
+        return cls(**{"id": identity, "root": identity, "body": body, "created": time.time()} | known)
+
+    def derive(self, stage: str, index: int, **changes: Any) -> Message:
+        """A child of this message: its id is derived from this one, `stage` and `index`; it keeps the root."""
+        child = msgspec.structs.replace(self, **changes)
+        child.id = derived_id(self.id, self.run, stage, index)
+        child.cause = self.id
+        return child
+
+
+class Envelope(msgspec.Struct, omit_defaults=True, rename={
+    "content_type": "ct", "headers": "h", "variables": "v", "correlation_id": "co", "cause": "ca",
+    "traceparent": "tp", "channel": "ch", "caller": "by", "change_set": "cs", "created": "at", "failure": "f",
+}):
+    """What a message's header on the bus holds: all but the body and what its subject says."""
+
+    content_type: str = "application/json"
+    headers: dict[str, str] = {}
+    variables: dict[str, Any] = {}
+    correlation_id: str = ""
+    cause: str = ""
+    traceparent: str = ""
+    channel: str = ""
+    caller: str = ""
+    change_set: int = 0
+    created: float = 0.0
+    failure: Failure | None = None
+
+
+_FIELDS = Envelope.__struct_fields__
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Envelope)
+
+
+def encode_envelope(message: Message) -> bytes:
+    """The message's header: one line of JSON (msgspec escapes line breaks)."""
+    return _encoder.encode(Envelope(*[getattr(message, name) for name in _FIELDS]))
+
+
+def decode_message(body: bytes, envelope: bytes | str, *, root: str, identity: str, run: int) -> Message:
+    """A message from the bus: its body, its header, and what its subject says of it."""
+    known = _decoder.decode(envelope)
+    return Message(id=identity, root=root, run=run, body=body, **{name: getattr(known, name) for name in _FIELDS})

@@ -1,0 +1,171 @@
+"""What a plugin is, and the registry of those installed (entry points of the group `arint.plugins`).
+
+A plugin is described by one light object; what is heavy (a client library, a driver) it imports when first used.
+Built-in plugins are registered exactly as a third party's are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any, Protocol
+
+import msgspec
+
+from arint.message import Message
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """The answer to an accepted message: its id, and whether it had been accepted before (an idempotency key)."""
+
+    message_id: str
+    repeated: bool = False
+
+
+class FullError(Exception):
+    """The flow's stream is full, or the bus is away: nothing was stored. `retry_after` is in seconds."""
+
+    def __init__(self, what: str, retry_after: float = 5.0) -> None:
+        super().__init__(what)
+        self.retry_after = retry_after
+
+
+class KeyReusedError(Exception):
+    """The same idempotency key came with another body."""
+
+
+class ChannelBinding(msgspec.Struct, frozen=True):
+    """A channel as its source meets it: `spec` is the plugin's own channel struct, variables already resolved."""
+
+    name: str
+    spec: Any
+    target: str
+    delivery: str = "guaranteed"
+
+
+class Intake(Protocol):
+    """What a source hands messages to. Returning means: the broker has the message on disk."""
+
+    async def accept(self, channel: str, body: bytes, *, content_type: str, headers: Mapping[str, str],
+                     idempotency_key: str = "", caller: str = "", correlation_id: str = "",
+                     traceparent: str = "") -> Accepted:
+        """Store one message. Raises FullError or KeyReusedError; then nothing was stored."""
+        ...
+
+    async def status(self, message_id: str) -> dict[str, Any] | None:
+        """Where a message stands: {"id", "state": "accepted|processing|done|dead", "stage", "attempts"}, or None."""
+        ...
+
+    def secret(self, name: str) -> bytes:
+        """The value of a secret of this instance. Raises NotFoundError."""
+        ...
+
+
+class Source(Protocol):
+    """Carries messages in. One instance a process serves all channels of its plugin."""
+
+    async def start(self, intake: Intake, *, host: str, port: int) -> None:
+        """Open what is needed; listeners bind `host:port`."""
+        ...
+
+    async def update(self, channels: Sequence[ChannelBinding]) -> None:
+        """Serve these channels from now on, and no others; requests under way end undisturbed."""
+        ...
+
+    async def stop(self, grace: float) -> None:
+        """Take nothing new; finish what has begun, at most `grace` seconds."""
+        ...
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """What a sink is given: the message, its parsed body (`value`), the step's options, and the idempotency key.
+
+    The key is the same for every attempt of this stage of this message: a sink passes it on or stores it.
+    """
+
+    message: Message
+    value: Any
+    options: Any
+    idempotency_key: str
+    timeout: float = 30.0
+
+
+class Sink(Protocol):
+    """Delivers messages to one external system, one instance a connection and process."""
+
+    async def send(self, delivery: Delivery) -> bytes | None:
+        """Deliver; return the system's answer, or None where it has none.
+
+        Raises SystemUnavailableError (the system is away), RejectedError (it will never take this message), or any
+        other error (an attempt is used).
+        """
+        ...
+
+    async def probe(self) -> None:
+        """Is the system back? Returns, or raises SystemUnavailableError."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of everything held."""
+        ...
+
+
+class SinkContext(msgspec.Struct, frozen=True):
+    """What a sink is opened with: the connection's name, its spec (variables resolved), secrets, the data folder."""
+
+    name: str
+    spec: Any
+    secrets: Mapping[str, bytes]
+    data: str
+
+
+class Transport(msgspec.Struct, frozen=True):
+    """One transport key of `Channel` and `Connection`, such as `http` or `sql`.
+
+    `channel`, `connection` and `options` are msgspec Structs (forbid_unknown_fields): the channel's spec, the
+    connection's spec, and the further keys of a `send` step. `source` and `sink` are "module:attribute", imported
+    when first used: a class without arguments, and a callable of a SinkContext.
+    """
+
+    name: str
+    channel: type[msgspec.Struct] | None = None
+    connection: type[msgspec.Struct] | None = None
+    options: type[msgspec.Struct] | None = None
+    source: str = ""
+    sink: str = ""
+
+
+class Plugin(msgspec.Struct, frozen=True):
+    """What a plugin adds: transports, and step types (classes that satisfy `arint.flows.Step`)."""
+
+    name: str
+    summary: str
+    transports: tuple[Transport, ...] = ()
+    steps: tuple[type[Any], ...] = ()
+
+
+@cache
+def installed() -> Mapping[str, Plugin]:
+    """Every installed plugin, by the name of its entry point."""
+    return {point.name: point.load() for point in sorted(entry_points(group="arint.plugins"), key=lambda p: p.name)}
+
+
+@cache
+def transports() -> Mapping[str, Transport]:
+    """Every transport, by its key in a manifest."""
+    return {transport.name: transport for plugin in installed().values() for transport in plugin.transports}
+
+
+@cache
+def step_types() -> Mapping[str, type[Any]]:
+    """Every step type, by its key in a flow."""
+    return {step.key: step for plugin in installed().values() for step in plugin.steps}
+
+
+def load(reference: str) -> Any:
+    """The object that "module:attribute" names."""
+    from importlib import import_module
+
+    module, _, attribute = reference.partition(":")
+    return getattr(import_module(module), attribute)

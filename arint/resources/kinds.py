@@ -1,0 +1,142 @@
+"""The kinds of resources: what a user may declare. Each struct is one YAML document; unknown keys are an error.
+
+Durations ("500ms", "2s", "5m", "24h", "7d") and sizes ("256KiB", "1MiB", "2GB") stay as text in the spec and are
+read with `seconds()` and `octets()` of `arint.resources.quantities`, so that export gives back what was written.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$", max_length=63,
+                                   description="a DNS label: lower-case letters, digits, hyphens")]
+Duration = Annotated[str, msgspec.Meta(pattern=r"^\d+(\.\d+)?(ms|s|m|h|d)$", description="such as 500ms, 2s, 5m, 24h, 7d")]
+Size = Annotated[str, msgspec.Meta(pattern=r"^\d+(\.\d+)?(B|KB|MB|GB|KiB|MiB|GiB)?$", description="such as 256KiB, 2GB")]
+Backoff = Annotated[str, msgspec.Meta(pattern=r"^\d+(\.\d+)?(ms|s|m|h|d)\.\.\d+(\.\d+)?(ms|s|m|h|d)$",
+                                      description="first..longest, such as 1s..5m; doubled each time, with jitter")]
+Reference = Annotated[str, msgspec.Meta(pattern=r"^(service|flow|connection|topic)/[a-z0-9.-]+$",
+                                        description="kind/name, such as service/price")]
+
+
+class SecretReference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`{secret: name}`: the value stands in a Secret, never in a manifest."""
+
+    secret: Name
+
+
+class Retry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How often a failing message is tried, and how long between."""
+
+    attempts: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 8
+    backoff: Backoff = "1s..5m"
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What one instance may use (declared now; enforced with isolation)."""
+
+    memory: Size = "512MiB"
+    cpu: Annotated[float, msgspec.Meta(gt=0, le=1024)] = 1.0
+
+
+class Placement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Where instances may run."""
+
+    labels: dict[str, str] = {}
+    spread: Literal["node", ""] = ""
+
+
+class Update(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How a new version replaces the old one."""
+
+    max_parallel: Annotated[int, msgspec.Meta(ge=1)] = 1
+    healthy_after: Duration = "1s"
+    auto_revert: bool = True
+
+
+class Service(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """A Python callable that processes messages, one process a replica."""
+
+    name: Name
+    source: Annotated[str, msgspec.Meta(pattern=r"^[^:]+\.py:[A-Za-z_][A-Za-z0-9_.]*$",
+                                        description="file.py:callable, the file relative to the manifest")]
+    description: str = ""
+    code: Annotated[str, msgspec.Meta(description="digest of the shipped code; set by apply")] = ""
+    include: Annotated[list[str], msgspec.Meta(description="globs of further files to ship")] = []
+    replicas: Annotated[int, msgspec.Meta(ge=0, le=10000)] = 1
+    mode: Literal["replicated", "singleton", "every-node"] = "replicated"
+    concurrency: Annotated[int, msgspec.Meta(ge=1, le=10000, description="messages at once in one instance")] = 64
+    timeout: Annotated[Duration, msgspec.Meta(description="of one attempt")] = "30s"
+    config: dict[str, Any] = {}
+    secrets: list[Name] = []
+    resources: Limits = Limits()
+    placement: Placement = Placement()
+    update: Update = Update()
+
+
+class Flow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """Steps that a message goes through. Each step is a mapping with the step's key (and optionally `name`, `retry`)."""
+
+    name: Name
+    steps: Annotated[list[dict[str, Any]], msgspec.Meta(min_length=1)]
+    description: str = ""
+    retry: Retry = Retry()
+    unavailable_for: Annotated[Duration, msgspec.Meta(description="how long to wait for a system that is away")] = "24h"
+    keep: Annotated[Duration, msgspec.Meta(description="how long processed messages stay to be looked at")] = "24h"
+    max_bytes: Annotated[Size, msgspec.Meta(description="the stream's limit; a full one answers 503")] = "256MiB"
+
+
+class Channel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """Where messages come in. Exactly one transport key (`http: {...}`), kept in `transport` and `spec`."""
+
+    name: Name
+    to: Annotated[Reference, msgspec.Meta(description="flow/NAME or service/NAME")]
+    transport: str
+    spec: dict[str, Any]
+    description: str = ""
+    delivery: Literal["guaranteed"] = "guaranteed"
+    idempotency_for: Duration = "24h"
+
+
+class Connection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """An external system messages are sent to. Exactly one transport key, kept in `transport` and `spec`."""
+
+    name: Name
+    transport: str
+    spec: dict[str, Any]
+    description: str = ""
+
+
+class SecretSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Where apply reads the value: an environment variable, or a file relative to the manifest. One of the two."""
+
+    env: str = ""
+    file: str = ""
+
+
+class Secret(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """A value that is sealed before it is stored. `digest` (set by apply) is keyed, and tells only whether it changed."""
+
+    name: Name
+    description: str = ""
+    source: Annotated[SecretSource | None, msgspec.Meta(description="written `from:` in a manifest")] = msgspec.field(
+        default=None, name="from")
+    digest: str = ""
+
+
+Resource = Service | Flow | Channel | Connection | Secret
+KINDS: dict[str, type[msgspec.Struct]] = {
+    "Secret": Secret, "Connection": Connection, "Service": Service, "Flow": Flow, "Channel": Channel,
+}
+"""In the order in which they are listed and applied: what is referred to comes first."""
+
+
+def kind_of(resource: msgspec.Struct) -> str:
+    """The kind's name, as in the manifest."""
+    return type(resource).__name__
+
+
+def key_of(resource: Any) -> str:
+    """`Kind/name`, the resource's identity."""
+    return f"{kind_of(resource)}/{resource.name}"

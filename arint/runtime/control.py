@@ -1,0 +1,94 @@
+"""What the agent and its workers say to each other, over a Unix socket that only this user may open.
+
+One JSON object a line. A worker dials the agent's socket, says Hello, receives Orders (again at every change), and
+beats once a second. When the agent dies the worker goes on with the last Orders and dials again: that is how a
+restarted agent adopts its workers. Workers never hold etcd credentials.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from arint.resources.kinds import Channel, Connection, Flow, Service
+
+Role = Literal["service", "runner", "source"]
+State = Literal["starting", "ready", "draining", "failed"]
+
+
+class BusSettings(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How to reach the bus: server addresses, and the paths of the PEM files of this client."""
+
+    servers: tuple[str, ...]
+    ca: str
+    certificate: str
+    key: str
+    replicas: int = 1
+
+
+class Orders(msgspec.Struct, frozen=True, omit_defaults=True, tag="orders", kw_only=True):
+    """Everything a worker needs for its work; complete at each change.
+
+    role `service`: `service` is to be served (its code lies in the folder `code`); `flows` are those that call it.
+    role `runner`: all flows, connections and services; it runs every stage that is no service call.
+    role `source`: the channels of the transport `source`, served at `host:port`.
+    """
+
+    instance: str
+    node: str
+    role: Role
+    bus: BusSettings
+    home: str
+    change_set: int = 0
+    service: Service | None = None
+    code: str = ""
+    source: str = ""
+    host: str = "127.0.0.1"
+    port: int = 0
+    flows: tuple[Flow, ...] = ()
+    services: tuple[Service, ...] = ()
+    connections: tuple[Connection, ...] = ()
+    channels: tuple[Channel, ...] = ()
+    secrets: dict[str, bytes] = {}
+    variables: dict[str, str] = {}
+    fsync: bool = True
+
+
+class Drain(msgspec.Struct, frozen=True, tag="drain"):
+    """Take nothing new, finish what has begun within `grace` seconds, then leave."""
+
+    grace: float = 10.0
+
+
+class Hello(msgspec.Struct, frozen=True, tag="hello"):
+    """A worker's first line."""
+
+    instance: str
+    pid: int
+
+
+class Beat(msgspec.Struct, frozen=True, omit_defaults=True, tag="beat"):
+    """A worker's state, once a second. Counters only grow while the process lives."""
+
+    state: State
+    processed: int = 0
+    failed: int = 0
+    dead: int = 0
+    accepted: int = 0
+    in_flight: int = 0
+    circuits: dict[str, float] = {}
+    """Open circuits: connection -> since when (seconds since the epoch)."""
+    error: str = ""
+    """Why it is `failed`: with the traceback of user code that does not import."""
+
+
+ToWorker = Orders | Drain
+ToAgent = Hello | Beat
+to_worker = msgspec.json.Decoder(ToWorker)
+to_agent = msgspec.json.Decoder(ToAgent)
+
+
+def encode_line(line: ToWorker | ToAgent) -> bytes:
+    """One line, with its line break."""
+    return msgspec.json.encode(line) + b"\n"
