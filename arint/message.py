@@ -64,7 +64,8 @@ class Message(msgspec.Struct, omit_defaults=True, kw_only=True):
     def new(cls, body: bytes, **known: Any) -> Message:
         """A message from outside: with a new id, which is its root too."""
         identity = new_id()
-        return cls(**{"id": identity, "root": identity, "body": body, "created": time.time()} | known)
+        message = cls(id=identity, root=identity, body=body, created=time.time())
+        return msgspec.structs.replace(message, **known)
 
     def derive(self, stage: str, index: int, **changes: Any) -> Message:
         """A child of this message: its id is derived from this one, `stage` and `index`; it keeps the root."""

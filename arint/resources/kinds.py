@@ -116,7 +116,7 @@ class SecretSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
 
 
 class Secret(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """A value that is sealed before it is stored. `digest` (set by apply) is keyed, and tells only whether it changed."""
+    """A value that is sealed before it is stored. `digest` (set by apply) is keyed: it tells only whether it changed."""
 
     name: Name
     description: str = ""

@@ -1,1 +1,1 @@
-
+"""Inside a worker process: take the agent's orders, load a service, process messages, record actions."""
