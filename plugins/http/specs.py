@@ -1,0 +1,111 @@
+"""What a user writes under `http:` in a channel, a connection, and beside a `send` step's `to`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from arint.resources.kinds import Duration, SecretReference, Size
+from arint.resources.quantities import octets
+
+LARGEST_BODY = 64 * 2**20
+"""No channel may take more than this."""
+LARGEST_STORED = 512 * 2**10
+"""What goes into a stream as it is; larger bodies need the object store."""
+
+Path = Annotated[str, msgspec.Meta(pattern=r"^/[^\s?#]*$", max_length=1024,
+                                   description="begins with /, without query or fragment")]
+HeaderName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$", max_length=128,
+                                         description="an HTTP header's name")]
+HeaderValue = Annotated[str, msgspec.Meta(pattern=r"^[^\r\n\x00]*$", description="one line")]
+Method = Literal["POST", "PUT", "PATCH"]
+
+
+def _exactly_one(what: str, given: dict[str, object]) -> None:
+    """Msgspec has no unions of plain structs; this says the same and names the choices."""
+    if sum(value is not None for value in given.values()) != 1:
+        raise ValueError(f"{what}: exactly one of {', '.join(given)} is needed")
+
+
+class Basic(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A user and a password (RFC 7617)."""
+
+    user: Annotated[str, msgspec.Meta(pattern=r"^[^:\x00-\x1f]+$", description="without a colon")]
+    password: SecretReference
+
+
+class ChannelAuth(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Who may send: whoever knows the key in `header`, or the user and password. One of the two."""
+
+    api_key: SecretReference | None = None
+    header: HeaderName = "X-API-Key"
+    basic: Basic | None = None
+
+    def __post_init__(self) -> None:
+        _exactly_one("auth", {"api_key": self.api_key, "basic": self.basic})
+
+
+class ChannelLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What one request may use. `timeout` is for the whole request, headers and body, to arrive and be stored."""
+
+    body: Size = "1MiB"
+    headers: Size = "32KiB"
+    timeout: Duration = "15s"
+    concurrency: Annotated[int, msgspec.Meta(ge=1, le=100_000, description="requests at once")] = 2048
+
+    def __post_init__(self) -> None:
+        if octets(self.body) > LARGEST_BODY:
+            raise ValueError("body: at most 64MiB")
+        if octets(self.headers) > LARGEST_STORED:
+            raise ValueError("headers: at most 512KiB")
+
+
+class HttpChannel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """An address that takes messages: 202 with the message's id once it is stored."""
+
+    path: Path
+    methods: Annotated[tuple[Method, ...], msgspec.Meta(min_length=1)] = ("POST",)
+    auth: ChannelAuth | None = None
+    limits: ChannelLimits = ChannelLimits()
+
+
+class HeaderAuth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A header with a secret value."""
+
+    name: HeaderName
+    value: SecretReference
+
+
+class ConnectionAuth(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How ARINT shows the other system who it is. One of the three."""
+
+    bearer: SecretReference | None = None
+    basic: Basic | None = None
+    header: HeaderAuth | None = None
+
+    def __post_init__(self) -> None:
+        _exactly_one("auth", {"bearer": self.bearer, "basic": self.basic, "header": self.header})
+
+
+class HttpConnection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """Another system that is reached by HTTP. `url` is the base to which a step's `path` is added."""
+
+    url: Annotated[str, msgspec.Meta(pattern=r"^(https?://|\$\{)[^\s]*$",
+                                     description="http:// or https://, without user and password")]
+    auth: ConnectionAuth | None = None
+    headers: dict[HeaderName, HeaderValue] = {}
+    timeout: Annotated[Duration, msgspec.Meta(description="of one request")] = "10s"
+    connections: Annotated[int, msgspec.Meta(ge=1, le=1000, description="open at once, in one process")] = 64
+    ca: Annotated[str, msgspec.Meta(description="PEM file of the CA to trust instead of the public ones")] = ""
+    probe: Annotated[str, msgspec.Meta(description="path asked (GET) to learn whether the system is back")] = ""
+
+
+class HttpOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """What a `send` step may say besides `to`. `expect` are the statuses that mean success; any 2xx where empty."""
+
+    method: Literal["POST", "PUT", "PATCH", "DELETE", "GET"] = "POST"
+    path: str = ""
+    headers: dict[HeaderName, HeaderValue] = {}
+    timeout: Duration | None = None
+    expect: list[Annotated[int, msgspec.Meta(ge=100, le=599)]] = []
