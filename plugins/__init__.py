@@ -1,1 +1,1 @@
-
+"""Built-in plugins, one per transport or format, registered exactly as a third party's would be."""
