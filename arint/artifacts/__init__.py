@@ -1,1 +1,1 @@
-
+"""Content-addressed code."""

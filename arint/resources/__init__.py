@@ -1,1 +1,1 @@
-
+"""Typed resources: what may be declared, read from manifests, stored, compared and exported."""

@@ -1,0 +1,181 @@
+"""Checks plain data against a type and finds every mistake, where msgspec stops at the first.
+
+Works for any type that msgspec knows; it walks structs, lists and dicts itself and leaves single values to msgspec.
+"""
+
+from __future__ import annotations
+
+import re
+import types
+from collections.abc import Callable, Collection
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import msgspec
+
+from arint.resources.kinds import SecretReference
+from arint.resources.problems import Path, nearest
+
+NO_RESOURCE = frozenset[str]()
+
+_WORDS = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false", "null": "nothing",
+          "object": "a mapping (key: value)", "array": "a list"}
+
+
+class Mistake(msgspec.Struct, frozen=True):
+    """One mistake at `path` in the data; `on_key`: the key itself is wrong, not its value."""
+
+    path: Path
+    message: str
+    suggestion: str = ""
+    on_key: bool = False
+
+
+Report = Callable[[Mistake], None]
+
+
+def mistakes(value: Any, expected: Any, path: Path = (), *, also_known: Collection[str] = NO_RESOURCE,
+             ignore: Collection[str] = NO_RESOURCE) -> list[Mistake]:
+    """Everything in which `value` is not what the type `expected` says.
+
+    `also_known` are keys of the outermost struct that are allowed and not looked at; `ignore` are fields of it that
+    the user does not write.
+    """
+    found: list[Mistake] = []
+    _check(value, expected, path, found.append, also_known, ignore)
+    return found
+
+
+def _check(value: Any, expected: Any, path: Path, report: Report, also_known: Collection[str] = NO_RESOURCE,
+           ignore: Collection[str] = NO_RESOURCE) -> None:
+    count = 0
+
+    def counted(mistake: Mistake) -> None:
+        nonlocal count
+        count += 1
+        report(mistake)
+
+    bare = _bare(expected, value)
+    origin, arguments = get_origin(bare), get_args(bare)
+    if isinstance(bare, type) and issubclass(bare, msgspec.Struct):
+        _check_struct(value, bare, path, counted, also_known, ignore)
+        if also_known or ignore:
+            return  # the caller builds the whole and meets what __post_init__ says
+    elif origin is list and isinstance(value, list) and arguments:
+        for index, item in enumerate(value):
+            _check(item, arguments[0], (*path, index), counted)
+    elif origin is dict and isinstance(value, dict) and arguments:
+        for key, item in value.items():
+            _check_single(key, arguments[0], (*path, key), counted, on_key=True)
+            _check(item, arguments[1], (*path, key), counted)
+    if not count:
+        _check_single(value, expected, path, report)
+
+
+def _bare(expected: Any, value: Any) -> Any:
+    """The type without Annotated; of a union, the alternative that a value of this shape is meant to be."""
+    while get_origin(expected) is Annotated:
+        expected = get_args(expected)[0]
+    if get_origin(expected) not in (Union, types.UnionType):
+        return expected
+    choices = [_bare(choice, value) for choice in get_args(expected)]
+    for choice in choices:
+        shape = get_origin(choice) or choice
+        if isinstance(value, dict) and (shape is dict or (isinstance(shape, type) and issubclass(shape, msgspec.Struct))):
+            return choice
+        if isinstance(value, list) and shape is list:
+            return choice
+    return expected
+
+
+def _check_struct(value: Any, struct: type[msgspec.Struct], path: Path, report: Report, also_known: Collection[str],
+                  ignore: Collection[str]) -> None:
+    if not isinstance(value, dict):
+        report(_misfit(value, struct, path))
+        return
+    fields = {field.encode_name: field for field in msgspec.structs.fields(struct) if field.name not in ignore}
+    for key, item in value.items():
+        if key in fields:
+            _check(item, fields[key].type, (*path, key), report)
+        elif key not in also_known and struct.__struct_config__.forbid_unknown_fields:
+            missing = set(fields) | set(also_known)
+            report(Mistake((*path, key), f'unknown key "{key}"', nearest(key, missing - set(value)), on_key=True))
+    for name, field in fields.items():
+        if field.required and name not in value:
+            report(Mistake(path, f'the key "{name}" is missing'))
+
+
+def _misfit(value: Any, struct: type[msgspec.Struct], path: Path) -> Mistake:
+    if struct is SecretReference:
+        return Mistake(path, "a secret value does not stand in a manifest",
+                       "write {secret: NAME} and declare a Secret of that name")
+    keys = ", ".join(struct.__struct_encode_fields__)
+    return Mistake(path, f"must be a mapping (key: value), not {_shape(value)}", f"keys: {keys}")
+
+
+def _check_single(value: Any, expected: Any, path: Path, report: Report, *, on_key: bool = False) -> None:
+    try:
+        msgspec.convert(value, expected)
+    except msgspec.ValidationError as error:
+        text, _, place = str(error).partition(" - at `")
+        message, suggestion = _in_words(text, expected, value)
+        if place and message == text:
+            path = (*path, *_parts(place.rstrip("`")))
+        report(Mistake(path, message, suggestion, on_key))
+    except (ValueError, KeyError, RecursionError) as error:
+        report(Mistake(path, f"not valid: {error}"))
+
+
+def _parts(place: str) -> Path:
+    """The path in msgspec's `$.a.b[0][...]`."""
+    return tuple(int(part) if part.isdigit() else part for part in re.findall(r"\.([A-Za-z_]\w*)|\[(\d+)\]", place)
+                 for part in part if part)
+
+
+def _in_words(text: str, expected: Any, value: Any) -> tuple[str, str]:
+    """Msgspec's message as a sentence for the writer of a manifest, and a suggestion."""
+    choices = _choices(expected)
+    if text.startswith("Invalid enum value") and choices:
+        return f"{value!r} is not allowed here", nearest(str(value), filter(None, choices))
+    if "matching regex" in text:
+        return f"must be {_description(expected)}", ""
+    shape = re.fullmatch(r"Expected `([^`]*)`, got `(\w+)`", text)
+    if shape:
+        wanted = " or ".join(_WORDS.get(name.strip(), name.strip()) for name in shape[1].split("|")
+                             if name.strip() != "null" or shape[1] == "null")
+        quotes = "put it in quotes" if "str" in shape[1].split(" | ") and isinstance(value, int | float) else ""
+        hint = _description(expected, "")
+        return f"must be {wanted}, not {_shape(value)}", quotes or hint
+    limit = re.fullmatch(r"Expected `(\w+)` (>=|<=|>|<|of length >=|of length <=) ([\d.]+)", text)
+    if limit:
+        words = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than",
+                 "of length >=": "at least of length", "of length <=": "at most of length"}
+        return f"must be {words[limit[2]]} {limit[3]}", ""
+    return text, ""
+
+
+def _shape(value: Any) -> str:
+    if value is None:
+        return "empty"
+    names = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list", dict: "a mapping"}
+    return names.get(type(value), type(value).__name__)
+
+
+def _choices(expected: Any) -> list[str]:
+    while get_origin(expected) is Annotated:
+        expected = get_args(expected)[0]
+    if get_origin(expected) is Literal:
+        return [str(choice) for choice in get_args(expected)]
+    return [choice for part in get_args(expected) for choice in _choices(part)]
+
+
+def _description(expected: Any, default: str = "of another form") -> str:
+    """What the type's Meta says of itself, or else its pattern."""
+    for part in (expected, *get_args(expected)):
+        metas = [meta for meta in getattr(part, "__metadata__", ()) if isinstance(meta, msgspec.Meta)]
+        for meta in metas:
+            if meta.description:
+                return meta.description
+        for meta in metas:
+            if meta.pattern and default:
+                return f"text of the form {meta.pattern}"
+    return default
