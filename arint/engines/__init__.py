@@ -1,1 +1,1 @@
-
+"""The programs that the agent supervises: found, configured, started, watched."""

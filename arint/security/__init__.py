@@ -1,1 +1,1 @@
-
+"""CA and certificates, sealed secrets."""

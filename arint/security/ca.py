@@ -1,0 +1,200 @@
+"""The cluster's certificates: two CAs, and an identity for each who talks.
+
+etcd has a CA of its own, since any certificate of its CA may keep any lease alive (see DESIGN and ENGINES): a worker's
+certificate, which user code can read, opens nothing in etcd. Common names are etcd's user names and NATS's subjects.
+"""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from arint.errors import NotValidError
+from arint.home import Home, write_private
+
+if TYPE_CHECKING:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+
+CA_DAYS = 3650
+LEAF_DAYS = 825
+RENEW_BEFORE = datetime.timedelta(days=60)
+SKEW = datetime.timedelta(days=1)  # a machine whose clock is behind must still accept today's certificate
+
+CAS = ("cluster-ca", "etcd-ca")
+
+
+class Identity(NamedTuple):
+    """A certificate to be issued: its file name, and whether it serves (all may dial)."""
+
+    name: str
+    serves: bool
+
+
+IDENTITIES = (
+    Identity("etcd-server", True),
+    Identity("etcd-peer", True),
+    Identity("etcd-agent", False),
+    Identity("etcd-admin", False),
+    Identity("nats-server", True),
+    Identity("worker", False),
+    Identity("agent", False),
+    Identity("admin", False),
+)
+
+
+def ensure_pki(home: Home, hosts: Sequence[str] = ("127.0.0.1", "localhost")) -> list[str]:
+    """Make what is missing and renew what is about to expire; idempotent.
+
+    `hosts` are the names and addresses that the servers answer to. Returns the names of what was written, so that the
+    caller knows whom to restart. Raises NotValidError if a CA has lost its key.
+    """
+    home.pki.mkdir(parents=True, exist_ok=True, mode=0o700)
+    written = [name for name in CAS if _ensure_ca(home.pki, name)]
+    for identity in IDENTITIES:
+        ca = Path(home.identity(identity.name).ca).stem
+        if ca in written or not _is_good(home.pki, identity, ca, hosts):
+            _issue(home.pki, identity, ca, hosts)
+            written.append(identity.name)
+    return written
+
+
+def _ensure_ca(pki: Path, name: str) -> bool:
+    certificate, key = pki / f"{name}.pem", pki / f"{name}.key"
+    if certificate.exists():
+        if not key.exists():
+            raise NotValidError("the CA's private key is missing", where=str(key),
+                                remedy="restore it from a backup; without it no certificate can be renewed")
+        return False
+    _write_pair(pki, name, *_make_ca(name))
+    return True
+
+
+def _make_ca(name: str) -> tuple[x509.Certificate, EllipticCurvePrivateKey]:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+
+    key = _new_key()
+    builder = (
+        _builder(name, CA_DAYS)
+        .issuer_name(_name(name))
+        .public_key(key.public_key())
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_key_usage(signs_certificates=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    )
+    return builder.sign(key, hashes.SHA256()), key
+
+
+def _issue(pki: Path, identity: Identity, ca_name: str, hosts: Sequence[str]) -> None:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import ExtendedKeyUsageOID
+
+    ca = x509.load_pem_x509_certificate((pki / f"{ca_name}.pem").read_bytes())
+    ca_key = serialization.load_pem_private_key((pki / f"{ca_name}.key").read_bytes(), password=None)
+    if not isinstance(ca_key, ec.EllipticCurvePrivateKey):
+        raise NotValidError("the CA's private key is no elliptic curve key", where=str(pki / f"{ca_name}.key"))
+    key = _new_key()
+    usages = [ExtendedKeyUsageOID.CLIENT_AUTH]
+    if identity.serves:
+        usages.append(ExtendedKeyUsageOID.SERVER_AUTH)
+    builder = (
+        _builder(identity.name, LEAF_DAYS)
+        .issuer_name(ca.subject)
+        .public_key(key.public_key())
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_key_usage(signs_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
+    )
+    if identity.serves:
+        builder = builder.add_extension(x509.SubjectAlternativeName(_general_names(hosts)), critical=False)
+    _write_pair(pki, identity.name, builder.sign(ca_key, hashes.SHA256()), key)
+
+
+def _is_good(pki: Path, identity: Identity, ca_name: str, hosts: Sequence[str]) -> bool:
+    """Whether the certificate is there, is its CA's and its key's, names all hosts, and is not about to expire."""
+    from cryptography import x509
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives import serialization
+
+    try:
+        certificate = x509.load_pem_x509_certificate((pki / f"{identity.name}.pem").read_bytes())
+        key = serialization.load_pem_private_key((pki / f"{identity.name}.key").read_bytes(), password=None)
+        ca = x509.load_pem_x509_certificate((pki / f"{ca_name}.pem").read_bytes())
+        certificate.verify_directly_issued_by(ca)
+    except (OSError, ValueError, TypeError, InvalidSignature):
+        return False
+    if certificate.public_key() != key.public_key() or certificate.not_valid_after_utc - _now() < RENEW_BEFORE:
+        return False
+    if not identity.serves:
+        return True
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return all(name in names for name in _general_names(hosts))
+
+
+def _builder(name: str, days: int) -> x509.CertificateBuilder:
+    from cryptography import x509
+
+    return (
+        x509.CertificateBuilder()
+        .subject_name(_name(name))
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(_now() - SKEW)
+        .not_valid_after(_now() + datetime.timedelta(days=days))
+    )
+
+
+def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    from cryptography import x509
+
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates, key_cert_sign=signs_certificates, crl_sign=signs_certificates,
+        content_commitment=False, key_encipherment=False, data_encipherment=False, key_agreement=False,
+        encipher_only=False, decipher_only=False)
+
+
+def _general_names(hosts: Sequence[str]) -> list[x509.GeneralName]:
+    from cryptography import x509
+
+    names: list[x509.GeneralName] = []
+    for host in hosts:
+        try:
+            names.append(x509.IPAddress(ipaddress.ip_address(host)))
+        except ValueError:
+            names.append(x509.DNSName(host))
+    return names
+
+
+def _name(common: str) -> x509.Name:
+    from cryptography import x509
+
+    return x509.Name([
+        x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, "ARINT"),
+        x509.NameAttribute(x509.NameOID.COMMON_NAME, common),
+    ])
+
+
+def _new_key() -> EllipticCurvePrivateKey:
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def _write_pair(pki: Path, name: str, certificate: x509.Certificate, key: EllipticCurvePrivateKey) -> None:
+    """The key first: a certificate without its key is taken for a loss, a key without its certificate for nothing."""
+    from cryptography.hazmat.primitives import serialization
+
+    pem = serialization.Encoding.PEM
+    write_private(pki / f"{name}.key", key.private_bytes(pem, serialization.PrivateFormat.PKCS8,
+                                                         serialization.NoEncryption()))
+    write_private(pki / f"{name}.pem", certificate.public_bytes(pem))
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
