@@ -47,7 +47,10 @@ class ChannelAuth(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
 
 
 class ChannelLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What one request may use. `timeout` is for the whole request, headers and body, to arrive and be stored."""
+    """What one request may use. `timeout` is for the whole body to arrive.
+
+    Of `body`, at most 512 KiB are taken until large bodies have a store of their own; more is answered 413.
+    """
 
     body: Size = "1MiB"
     headers: Size = "32KiB"

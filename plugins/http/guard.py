@@ -1,0 +1,131 @@
+"""The server's protocol, guarded: a peer that sends its headers too slowly, too large, or without end is cut off.
+
+uvicorn bounds none of these with httptools. Deadlines are looked at by one sweep for all connections, since a timer
+for each request costs more than the rest of the guard together.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from plugins.http import problems
+from plugins.http.specs import LARGEST_STORED
+
+HEADERS_TIMEOUT = 10.0
+"""Seconds from a connection's or request's first byte until its headers are complete."""
+LARGEST_HEADERS = 64 * 2**10
+"""Bytes of the request line and headers, whichever channel they are for; a channel may allow less."""
+LARGEST_REQUEST = LARGEST_HEADERS + 8 * LARGEST_STORED
+"""Bytes of a whole request on the wire: chunks of one byte need eight times their content."""
+SWEEP_TICKS = 5
+"""A tick is a tenth of a second."""
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class GuardedProtocol(HttpToolsProtocol):  # type: ignore[misc]
+    """uvicorn's protocol with a deadline for headers and a bound on what one request may send."""
+
+    headers_timeout = HEADERS_TIMEOUT
+
+    def connection_made(self, transport: Any) -> None:
+        """A peer that connects must begin to speak."""
+        super().connection_made(transport)
+        self._due = self.loop.time() + self.headers_timeout
+        self._reading_headers = False
+        self._reading = False
+        self._received = 0
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser; count what belongs to a request that is not complete yet."""
+        if not self._due and (self.cycle is None or self.cycle.response_complete):
+            self._due = self.loop.time() + self.headers_timeout
+        was_reading = self._reading
+        super().data_received(data)
+        if was_reading and self._reading:
+            self._received += len(data)
+            if self._reading_headers and self._received > LARGEST_HEADERS:
+                self.refuse(problems.headers_too_large(LARGEST_HEADERS))
+            elif self._received > LARGEST_REQUEST:
+                self.transport.abort()
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        super().on_message_begin()
+        self._reading = self._reading_headers = True
+        self._received = 0
+        self._due = self._due or self.loop.time() + self.headers_timeout
+
+    def on_headers_complete(self) -> None:
+        """From here on the channel's own deadline holds."""
+        self._due = 0.0
+        self._reading_headers = False
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The whole request is here."""
+        self._reading = False
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """What came is not HTTP."""
+        self.refuse(problems.malformed("this is not a valid HTTP request"))
+
+    def refuse(self, problem: problems.Problem) -> None:
+        """Answer and close; only close where an earlier request's answer is still on its way."""
+        if self.transport.is_closing():
+            return
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.transport.abort()
+            return
+        self.transport.write(problem.raw_response())
+        self.transport.close()
+
+    def cut_if_late(self, now: float) -> None:
+        """Close the connection if its headers are overdue; a peer that never spoke is told nothing."""
+        if not self._due or now < self._due or self.transport.is_closing():
+            return
+        if self._reading_headers:
+            self.refuse(problems.too_slow(f"the headers must arrive within {self.headers_timeout:g} seconds"))
+        else:
+            self.transport.close()
+
+
+class Server(uvicorn.Server):  # type: ignore[misc]
+    """uvicorn's server without its signal handlers: the worker process decides when to stop."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals belong to the worker."""
+        yield
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second; sweeps late connections now and then."""
+        if counter % SWEEP_TICKS == 0:
+            from asyncio import get_running_loop
+
+            now = get_running_loop().time()
+            for connection in list(self.server_state.connections):
+                connection.cut_if_late(now)
+        return bool(await super().on_tick(counter))
+
+    def abort_connections(self) -> None:
+        """Close what is left when the grace is over."""
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+
+
+def server(app: App, protocol: type[GuardedProtocol] = GuardedProtocol) -> Server:
+    """A server for `app` in the running loop."""
+    return Server(uvicorn.Config(
+        app, http=protocol, ws="none", lifespan="off", interface="asgi3", log_config=None, access_log=False,
+        proxy_headers=False, server_header=False, timeout_keep_alive=30, backlog=4096,
+    ))
