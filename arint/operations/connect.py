@@ -1,0 +1,66 @@
+"""What an operation works with: a home, and on first use the connections that its certificates open."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from arint.home import Home, NodeConfig
+from arint.operations.agent import Agent
+
+if TYPE_CHECKING:
+    from arint.bus.connection import Bus
+    from arint.store.changesets import ChangeSets
+    from arint.store.connection import Etcd
+
+
+class Link:
+    """A cluster as its administrator reaches it. Connections are opened when first asked for, closed at the end."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self.agent = Agent(home)
+        self._open = AsyncExitStack()
+        self._etcd: Etcd | None = None
+        self._bus: Bus | None = None
+
+    async def __aenter__(self) -> Link:
+        return self
+
+    async def __aexit__(self, *failure: Any) -> None:
+        await self._open.aclose()
+        self._etcd = self._bus = None
+
+    @cached_property
+    def config(self) -> NodeConfig:
+        """Who the node is. Raises NotFoundError where none was set up."""
+        return self.home.load()
+
+    async def etcd(self) -> Etcd:
+        """The store. Raises UnreachableError at the first call that finds nobody."""
+        if self._etcd is None:
+            from arint.store.connection import Etcd, Tls
+
+            pem = self.home.identity("etcd-admin")
+            endpoint = f"{self.config.host}:{self.config.ports.etcd_client}"
+            self._etcd = await self._open.enter_async_context(Etcd([endpoint], Tls(pem.ca, pem.certificate, pem.key)))
+        return self._etcd
+
+    async def change_sets(self) -> ChangeSets:
+        """The cluster's configuration."""
+        from arint.store.changesets import ChangeSets
+
+        return ChangeSets(await self.etcd(), self.config.cluster)
+
+    async def bus(self) -> Bus:
+        """The broker. Raises UnreachableError."""
+        if self._bus is None:
+            from arint.bus.connection import Bus
+            from arint.runtime.control import BusSettings
+
+            pem = self.home.identity("admin")
+            server = f"tls://{self.config.host}:{self.config.ports.nats}"
+            self._bus = await Bus.connect(BusSettings((server,), *pem), name="arintctl")
+            self._open.push_async_callback(self._bus.close)
+        return self._bus

@@ -1,0 +1,144 @@
+"""The story of a message, put together from what the bus kept: stage inputs, action records, dead letters. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
+
+import msgspec
+
+from arint.actions import Action, Outcome
+from arint.bus.subjects import Place
+from arint.errors import NotFoundError
+
+HopState = Literal["waiting", "retrying", "paused", "done", "caught", "dead", "replayed", "dropped"]
+MessageState = Literal["processing", "paused", "done", "dead"]
+
+_STATE_AFTER: dict[Outcome, HopState] = {
+    "accepted": "waiting", "done": "done", "caught": "caught", "failed": "retrying", "deferred": "paused",
+    "dead": "dead", "edited": "dead", "replayed": "replayed", "dropped": "dropped",
+}
+
+
+class Input(msgspec.Struct, frozen=True, kw_only=True):
+    """A stage's stored input, without its body. `at` in seconds since the epoch, `size` in bytes."""
+
+    place: Place
+    at: float
+    cause: str = ""
+    channel: str = ""
+    size: int = 0
+
+
+class Hop(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One stage that a message reached. `parent` is the index of the hop that led here, -1 for the first."""
+
+    message: str
+    run: int
+    flow: str
+    stage: str
+    state: HopState
+    parent: int = -1
+    depth: int = 0
+    stored: float = 0.0
+    attempts: tuple[Action, ...] = ()
+
+    @property
+    def place(self) -> tuple[str, int, str, str]:
+        """Which stage of which message; unique under one root."""
+        return self.message, self.run, self.flow, self.stage
+
+
+class Story(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A message from outside, and all that came of it; hops in the order of a tree, parents first."""
+
+    id: str
+    state: MessageState
+    channel: str = ""
+    flow: str = ""
+    at: float = 0.0
+    ended: float = 0.0
+    hops: tuple[Hop, ...]
+
+
+def tell(root: str, inputs: Iterable[Input], actions: Iterable[Action], dead: Iterable[Place] = ()) -> Story:
+    """The story of the message `root`. Raises NotFoundError where nothing is known of it."""
+    stored = {_key(item.place): item for item in inputs}
+    by_place: dict[tuple[str, int, str, str], list[Action]] = defaultdict(list)
+    for action in actions:
+        by_place[action.message, action.run, action.flow, action.stage].append(action)
+    letters = {_key(place) for place in dead}
+    places = {*stored, *by_place, *letters}
+    if not places:
+        raise NotFoundError("nothing is known of this message", where=root,
+                            remedy="arintctl message list shows the newest; older ones may have been trimmed")
+    hops = [_hop(place, stored.get(place), sorted(by_place[place], key=lambda action: action.at), place in letters)
+            for place in places]
+    ordered = _as_tree(hops, stored)
+    return _story(root, ordered, stored)
+
+
+def state_of(hops: Iterable[Hop]) -> MessageState:
+    """Where a message stands, from all its hops."""
+    states = {hop.state for hop in hops}
+    if "dead" in states:
+        return "dead"
+    if "waiting" in states or "retrying" in states:
+        return "processing"
+    return "paused" if "paused" in states else "done"
+
+
+def _key(place: Place) -> tuple[str, int, str, str]:
+    return place.message, place.run, place.flow, place.stage
+
+
+def _hop(place: tuple[str, int, str, str], stored: Input | None, attempts: Sequence[Action], is_dead: bool) -> Hop:
+    message, run, flow, stage = place
+    state: HopState = "dead" if is_dead else _STATE_AFTER[attempts[-1].outcome] if attempts else "waiting"
+    at = stored.at if stored else attempts[0].at if attempts else 0.0
+    return Hop(message=message, run=run, flow=flow, stage=stage, state=state, stored=at, attempts=tuple(attempts))
+
+
+def _as_tree(hops: Sequence[Hop], stored: Mapping[tuple[str, int, str, str], Input]) -> list[Hop]:
+    """Parents first, each followed by what came of it, in the order of time."""
+    by_time = sorted(hops, key=lambda hop: (hop.stored, hop.run, hop.stage != "start", hop.stage))
+    children: dict[Hop | None, list[Hop]] = defaultdict(list)
+    for index, hop in enumerate(by_time):
+        children[_parent(hop, by_time[:index], stored)].append(hop)
+    ordered: list[Hop] = []
+    waiting = [(hop, -1, 0) for hop in reversed(children[None])]
+    while waiting:
+        hop, parent, depth = waiting.pop()
+        waiting += [(child, len(ordered), depth + 1) for child in reversed(children[hop])]
+        ordered.append(msgspec.structs.replace(hop, parent=parent, depth=depth))
+    return ordered
+
+
+def _parent(hop: Hop, earlier: Sequence[Hop], stored: Mapping[tuple[str, int, str, str], Input]) -> Hop | None:
+    """The hop that names this one among what it stored next; of several, the latest before it."""
+    known = stored.get(hop.place)
+    cause = known.cause if known else ""
+    candidates = [one for one in earlier if one.run == hop.run and _leads_to(one, hop)]
+    of_the_message = [one for one in candidates if one.message in (hop.message, cause)]
+    found = of_the_message or candidates
+    return found[-1] if found else None
+
+
+def _leads_to(one: Hop, other: Hop) -> bool:
+    """Whether an attempt of `one` stored `other`: named by its stage, or by its flow and stage."""
+    names = {other.stage} if one.flow == other.flow else set()
+    names |= {f"{other.flow}.{other.stage}", f"{other.flow}/{other.stage}"}
+    return any(name in names or name.endswith(f".{other.message}.{other.run}.{other.flow}.{other.stage}")
+               for attempt in one.attempts for name in attempt.to)
+
+
+def _story(root: str, hops: Sequence[Hop], stored: Mapping[tuple[str, int, str, str], Input]) -> Story:
+    first = hops[0]
+    known = stored.get(first.place)
+    channel = known.channel if known else ""
+    channel = channel or next((action.channel for action in first.attempts if action.channel), "")
+    state = state_of(hops)
+    moments = [action.at + action.took for hop in hops for action in hop.attempts]
+    return Story(id=root, state=state, channel=channel, flow=first.flow, at=first.stored, hops=tuple(hops),
+                 ended=max(moments, default=0.0) if state in ("done", "dead") else 0.0)

@@ -1,0 +1,244 @@
+"""Start the cluster of this machine, and stop it: idempotent, and done only when a message has passed through."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from arint.errors import ArintError, ConflictError, TimedOutError, UnreachableError
+from arint.home import Home, NodeConfig
+from arint.operations.agent import AgentStatus
+from arint.operations.connect import Link
+from arint.operations.probe import pass_a_message
+from arint.operations.progress import Progress, Step, silent
+from arint.ports import Ports, choose_ports, port_is_free
+from arint.version import VERSION
+
+if TYPE_CHECKING:
+    from arint.engines.process import Process
+
+_POLL = 0.05
+AGENT = "agent"
+
+
+class UpArguments(msgspec.Struct, frozen=True, kw_only=True):
+    """How to start. Names and ports count only when the home is made; `timeout` is in seconds."""
+
+    cluster: str = "local"
+    node: str = ""
+    host: str = "127.0.0.1"
+    http_port: int = 0
+    fsync: bool = True
+    timeout: float = 60.0
+
+
+class Address(msgspec.Struct, frozen=True):
+    """Where something listens."""
+
+    what: str
+    url: str
+
+
+class UpResult(msgspec.Struct, frozen=True):
+    """The running cluster. `took` is in seconds."""
+
+    cluster: str
+    node: str
+    home: str
+    already_running: bool
+    took: float
+    addresses: tuple[Address, ...]
+    status: AgentStatus
+
+
+class DownArguments(msgspec.Struct, frozen=True, kw_only=True):
+    """How to stop. `grace` in seconds is for messages under way; `purge` removes the home."""
+
+    purge: bool = False
+    grace: float = 30.0
+
+
+class DownResult(msgspec.Struct, frozen=True):
+    """What was stopped, by name."""
+
+    home: str
+    stopped: tuple[str, ...]
+    purged: bool = False
+
+
+async def up(link: Link, arguments: UpArguments, progress: Progress = silent) -> UpResult:
+    """Bring the node up and prove it with a message.
+
+    Raises ConflictError (another `up` or `down`, a port that somebody took), NotValidError (a home of another
+    format), TimedOutError with the agent's last words.
+    """
+    begun = time.monotonic()
+    home = link.home
+    with home.locked("arintctl up", wait=arguments.timeout):
+        config = prepare(home, arguments, progress)
+        agent = _agent_process(home)
+        running = agent.adopt()
+        if not running:
+            _refuse_taken_ports(home, config)
+            progress(Step("starting the node agent"))
+            agent.start()
+        try:
+            status = await _ready(link, agent, begun + arguments.timeout, progress)
+            progress(Step("sending a message through the bus"))
+            await pass_a_message(await link.bus())
+        finally:
+            agent.release()
+    progress(Step(f"node {config.node} is ready", done=True))
+    return UpResult(config.cluster, config.node, str(home.path), running, time.monotonic() - begun,
+                    addresses(config), status)
+
+
+def prepare(home: Home, arguments: UpArguments, progress: Progress) -> NodeConfig:
+    """The home with its configuration and certificates; made where they are missing."""
+    from arint.security.ca import ensure_pki
+    from arint.security.sealing import Sealer
+
+    home.make_folders()
+    if not home.exists:
+        progress(Step(f"making the home {home.path}"))
+        home.save(_new_config(arguments))
+    config = home.load()
+    ensure_pki(home, tuple(dict.fromkeys((config.host, "127.0.0.1", "localhost"))))
+    Sealer.ensure(home)
+    return config
+
+
+def addresses(config: NodeConfig) -> tuple[Address, ...]:
+    """Where the node listens."""
+    ports = config.ports
+    return (
+        Address("http channels", f"http://{config.host}:{ports.http}"),
+        Address("etcd (mTLS)", f"https://{config.host}:{ports.etcd_client}"),
+        Address("nats (mTLS)", f"tls://{config.host}:{ports.nats}"),
+    )
+
+
+async def down(link: Link, arguments: DownArguments, progress: Progress = silent) -> DownResult:
+    """Stop everything that runs from this home: workers first, then the engines; after that what a crash left."""
+    home = link.home
+    if not home.exists:
+        home.load()
+    with home.locked("arintctl down", wait=arguments.grace):
+        stopped = await _stop_all(home, arguments.grace, progress)
+    if arguments.purge:
+        progress(Step(f"removing {home.path}"))
+        shutil.rmtree(home.path)
+    return DownResult(str(home.path), tuple(stopped), arguments.purge)
+
+
+def _new_config(arguments: UpArguments) -> NodeConfig:
+    wish = Ports(http=arguments.http_port) if arguments.http_port else Ports()
+    if arguments.http_port and not port_is_free(arguments.host, arguments.http_port):
+        raise ConflictError(f"port {arguments.http_port} is taken", where=arguments.host,
+                            remedy="name another with --http-port, or none to take a free one")
+    return NodeConfig(version=VERSION, cluster=arguments.cluster, node=arguments.node or _hostname(),
+                      ports=choose_ports(arguments.host, wish), host=arguments.host, fsync=arguments.fsync,
+                      created=time.time())
+
+
+def _hostname() -> str:
+    """This machine's name as a DNS label."""
+    label = "".join(letter if letter.isascii() and letter.isalnum() else "-"
+                    for letter in socket.gethostname().split(".")[0].lower()).strip("-")
+    return label[:63] or "node"
+
+
+def _refuse_taken_ports(home: Home, config: NodeConfig) -> None:
+    """Before anything starts: does somebody else listen where our engines shall?
+
+    Engines of ours that outlived their agent hold their ports rightly: the new agent adopts them.
+    """
+    if any(_alive(home)):
+        return
+    taken = [f"{name} {port}" for name, port in msgspec.structs.asdict(config.ports).items()
+             if not port_is_free(config.host, port)]
+    if taken:
+        raise ConflictError(f"somebody else listens on this node's ports: {', '.join(taken)}", where=config.host,
+                            remedy=f"stop that program, or change the ports in {home.node_file}")
+
+
+def _agent_process(home: Home) -> Process:
+    from arint.engines.process import Process
+
+    return Process(home, AGENT, (sys.executable, "-m", "nodeagent", "--home", str(home.path)))
+
+
+async def _ready(link: Link, agent: Process, deadline: float, progress: Progress) -> AgentStatus:
+    """Wait until the agent says that its engines and the runner are ready."""
+    said = ""
+    while time.monotonic() < deadline:
+        if not agent.running:
+            raise ArintError(f"the node agent ended\n{_last_words(agent)}", where=str(link.home.path),
+                             remedy=f"its log: {agent.log_file}")
+        try:
+            status = await link.agent.status(within=2.0)
+        except (UnreachableError, TimedOutError):
+            await asyncio.sleep(_POLL)
+            continue
+        if status.ready:
+            return status
+        waiting = _waiting_for(status)
+        if waiting != said:
+            progress(Step(said := waiting))
+        await asyncio.sleep(_POLL)
+    raise TimedOutError(f"the node is not ready: {said or 'the agent does not answer'}\n{_last_words(agent)}",
+                        where=str(link.home.path), remedy=f"the agent's log: {agent.log_file}")
+
+
+def _waiting_for(status: AgentStatus) -> str:
+    """What is not ready yet, in one line."""
+    missing = [engine.name for engine in status.engines if not engine.ready]
+    missing += [instance.instance for instance in status.instances if instance.state != "ready"]
+    return f"waiting for {', '.join(missing)}" if missing else status.error or "waiting for the agent"
+
+
+def _last_words(agent: Process) -> str:
+    return "\n".join(agent.log_tail().splitlines()[-15:])
+
+
+def _alive(home: Home) -> list[str]:
+    """The names of all recorded processes of this home that still run."""
+    from arint.engines.process import Record
+
+    names = []
+    for file in sorted(home.run.glob("*.json")):
+        try:
+            record = msgspec.json.decode(file.read_bytes(), type=Record)
+        except (OSError, msgspec.MsgspecError):
+            continue
+        if record.alive:
+            names.append(file.stem)
+    return names
+
+
+async def _stop_all(home: Home, grace: float, progress: Progress) -> list[str]:
+    """The agent (which stops its own), then what is left: workers, nats, etcd, in this order."""
+    from arint.engines.process import Process
+
+    before = _alive(home)
+    for name in _stopping_order(before):
+        process = Process(home, name, ())
+        if process.adopt():
+            progress(Step(f"stopping {name}"))
+            await process.stop(grace)
+    left = _alive(home)
+    if left:
+        raise ArintError(f"still running: {', '.join(left)}", where=str(home.run), remedy="run it again")
+    return before
+
+
+def _stopping_order(names: list[str]) -> list[str]:
+    """Helpers of a demo first, then the agent, leftover workers, and last the engines."""
+    last = {"partner": -2, AGENT: -1, "nats": 1, "etcd": 2}
+    return sorted(names, key=lambda name: (last.get(name, 0), name))

@@ -1,0 +1,43 @@
+"""Every word that may follow `arintctl`: where it is implemented, and its line in `--help`.
+
+The words stand here so that `--help` imports none of the modules; a test holds the summaries to the docstrings.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Entry(NamedTuple):
+    """A verb of the top level, or a noun with verbs of its own."""
+
+    module: str
+    summary: str
+    is_noun: bool = False
+
+
+CATALOGUE: dict[str, Entry] = {
+    "up": Entry("cluster", "Start the cluster of this machine, and wait until a message passes through it."),
+    "down": Entry("cluster", "Stop everything that runs from this home; with --purge, remove it too."),
+    "status": Entry("cluster", "Show the node, its engines, and every instance."),
+    "doctor": Entry("cluster", "Check everything that can be checked, and say what to do about it."),
+    "demo": Entry("demo", "Feed an example with its sample messages, and follow each to its end."),
+    "plan": Entry("configuration", "Show what apply would change, and the revision to check against."),
+    "diff": Entry("configuration", "Show, field by field, how the manifests differ from what is applied."),
+    "apply": Entry("configuration", "Make the cluster what the manifests say; all of it, or nothing."),
+    "delete": Entry("configuration", "Remove resources; refused while others refer to them."),
+    "rollback": Entry("configuration", "Go back to an earlier change set, as a new one."),
+    "get": Entry("resources", "List resources and their state."),
+    "describe": Entry("resources", "Tell everything about one resource: spec, state, who refers to it."),
+    "export": Entry("resources", "Write all resources as manifests that apply takes back."),
+    "history": Entry("resources", "List the change sets: who changed what, and when."),
+    "schema": Entry("resources", "Print the JSON Schema of a kind, for editors."),
+    "logs": Entry("observe", "Show what instances print."),
+    "events": Entry("observe", "Show what became of messages, as it happens."),
+    "why": Entry("observe", "Tell the story of a message: every hop, attempt and error."),
+    "message": Entry("message", "Messages: list, show and replay them.", is_noun=True),
+    "dlq": Entry("dlq", "Dead letters: list, show, edit, replay and drop them.", is_noun=True),
+    "flow": Entry("flow", "Flows: test one with a sample message.", is_noun=True),
+    "context": Entry("context", "Contexts: which cluster arintctl speaks to.", is_noun=True),
+    "console": Entry("console", "Open the console: a live overview in the terminal."),
+}

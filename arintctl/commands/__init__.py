@@ -1,0 +1,1 @@
+"""The commands, a module per noun; imported one by one when called."""

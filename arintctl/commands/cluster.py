@@ -1,0 +1,170 @@
+"""up, down, status, doctor: the cluster as a whole."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from arint.errors import ArintError, UsageError
+from arintctl import options
+from arintctl.output import Column, Table, columned, write
+from arintctl.session import Session
+from arintctl.text import clock, lasting, octets_text, printable
+from arintctl.verb import commands, verb
+
+if TYPE_CHECKING:
+    from arint.operations.agent import AgentStatus
+    from arint.operations.up import UpResult
+
+app = commands()
+
+
+@verb(app, "up", example="arintctl up --home ./home")
+def up(session: Session,
+       cluster: Annotated[str, typer.Option(help="The cluster's name, for a new home.")] = "local",
+       node: Annotated[str, typer.Option(help="The node's name, for a new home (default: this machine's).")] = "",
+       host: Annotated[str, typer.Option(help="The address to listen on, for a new home.")] = "127.0.0.1",
+       http_port: Annotated[int, typer.Option(help="The port of HTTP channels, for a new home.")] = 0,
+       fsync: Annotated[bool, typer.Option(help="Sync to disk before saying yes, for a new home.")] = True,
+       timeout: options.Timeout = "60s") -> None:
+    """Start the cluster of this machine, and wait until a message passes through it.
+
+    It is idempotent. Ports that are taken are replaced by free ones when the home is made.
+    """
+    from arint.operations.up import UpArguments
+    from arint.operations.up import up as operation
+    from arintctl.contexts import record
+
+    arguments = UpArguments(cluster=cluster, node=node, host=host, http_port=http_port, fsync=fsync,
+                            timeout=options.seconds_of(timeout))
+    result = session.run(lambda link, progress: operation(link, arguments, progress))
+    record(session.home().path, session.settings.context or "")
+    if session.is_data:
+        session.data(result)
+    elif session.form == "name":
+        write(result.node)
+    else:
+        write(_told(result))
+
+
+def _told(result: UpResult) -> str:
+    state = "was running already" if result.already_running else "is up"
+    lines = [["home", result.home], *([address.what, address.url] for address in result.addresses)]
+    return (f"node {result.node} of cluster {result.cluster} {state}; a message passed through it "
+            f"({lasting(result.took)})\n{columned(lines)}")
+
+
+@verb(app, "down", example="arintctl down --purge --yes")
+def down(session: Session,
+         purge: Annotated[bool, typer.Option("--purge", help="Remove the home: messages, configuration, keys.")] = False,
+         yes: options.Yes = False,
+         grace: Annotated[str, typer.Option(metavar="DURATION", help="For messages under way.")] = "30s") -> None:
+    """Stop everything that runs from this home; with --purge, remove it too."""
+    from arint.operations.up import DownArguments
+    from arint.operations.up import down as operation
+    from arintctl.contexts import forget
+
+    home = session.home()
+    home.load()
+    if purge and not yes:
+        _confirm(f"remove {home.path} with all messages, configuration and keys?")
+    arguments = DownArguments(purge=purge, grace=options.seconds_of(grace))
+    result = session.run(lambda link, progress: operation(link, arguments, progress))
+    if purge:
+        forget(home.path)
+    if session.is_data:
+        session.data(result)
+    elif session.form == "name":
+        write("\n".join(result.stopped))
+    else:
+        what = f"stopped {', '.join(result.stopped)}" if result.stopped else "nothing was running"
+        write(f"{what}; {result.home} removed" if purge else what)
+
+
+def _confirm(question: str) -> None:
+    """Ask on the terminal. Raises UsageError where there is nobody to ask, ArintError on a no."""
+    if not sys.stdin.isatty():
+        raise UsageError("a confirmation is needed", remedy="add --yes")
+    if not typer.confirm(question, err=True):
+        raise ArintError("not confirmed; nothing was changed")
+
+
+@verb(app, "status", example="arintctl status -o wide")
+def status(session: Session) -> None:
+    """Show the node, its engines, and every instance."""
+    found = session.run(lambda link, _: link.agent.status())
+    if session.is_data:
+        session.data(found)
+    elif session.form == "name":
+        write("\n".join(instance.instance for instance in found.instances))
+    else:
+        write(_status_text(found, session))
+
+
+def _status_text(found: AgentStatus, session: Session) -> str:
+    state = "ready" if found.ready else "not ready"
+    head = columned([["NODE", "CLUSTER", "STATE", "VERSION", "CHANGE SET", "SINCE", "MEMORY"],
+                     [found.node, found.cluster, state, found.version, str(found.change_set or "-"),
+                      clock(found.started) or "-", octets_text(found.memory)]])
+    parts = [head]
+    from arintctl.output import aligned
+
+    wide = session.form == "wide"
+    if found.engines:
+        parts.append(aligned(found.engines, ENGINES, wide=wide))
+    if found.instances:
+        parts.append(aligned(found.instances, INSTANCES, wide=wide))
+    parts += [f"{item.instance}: {printable(item.error, multiline=True)}" for item in found.instances if item.error]
+    return "\n\n".join(parts)
+
+
+ENGINES = Table((
+    Column("ENGINE", lambda engine: engine.name),
+    Column("STATE", lambda engine: "ready" if engine.ready else "not ready"),
+    Column("VERSION", lambda engine: engine.version),
+    Column("PID", lambda engine: engine.pid),
+    Column("RESTARTS", lambda engine: engine.restarts),
+    Column("MEMORY", lambda engine: octets_text(engine.memory)),
+    Column("ERROR", lambda engine: engine.error.splitlines()[-1] if engine.error else "", wide=True),
+), name=lambda engine: engine.name)
+
+INSTANCES = Table((
+    Column("INSTANCE", lambda item: item.instance),
+    Column("SERVICE", lambda item: item.service),
+    Column("STATE", lambda item: item.state),
+    Column("CHANGE SET", lambda item: item.change_set or ""),
+    Column("PROCESSED", lambda item: item.processed),
+    Column("FAILED", lambda item: item.failed),
+    Column("DEAD", lambda item: item.dead),
+    Column("IN FLIGHT", lambda item: item.in_flight),
+    Column("AWAY", lambda item: ", ".join(item.circuits)),
+    Column("NODE", lambda item: item.node, wide=True),
+    Column("PID", lambda item: item.pid, wide=True),
+    Column("RESTARTS", lambda item: item.restarts, wide=True),
+    Column("MEMORY", lambda item: octets_text(item.memory), wide=True),
+), name=lambda item: item.instance)
+
+
+@verb(app, "doctor", example="arintctl doctor")
+def doctor(session: Session) -> None:
+    """Check everything that can be checked, and say what to do about it.
+
+    The exit code is 1 if any check failed; warnings leave it at 0.
+    """
+    from arint.operations.doctor import examine
+
+    checks = session.run(examine)
+    session.rows(checks, CHECKS)
+    failed = [check.name for check in checks if check.state == "failed"]
+    if failed:
+        raise ArintError(f"failed: {', '.join(failed)}", remedy="the table says what to do")
+
+
+CHECKS = Table((
+    Column("CHECK", lambda check: check.name),
+    Column("STATE", lambda check: check.state),
+    Column("FOUND", lambda check: check.found),
+    Column("WHAT TO DO", lambda check: check.remedy),
+), name=lambda check: check.name)

@@ -1,0 +1,103 @@
+"""Live names for completion: asked of the cluster, within a moment, silently."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING
+
+import typer
+
+from arint.errors import ArintError
+
+if TYPE_CHECKING:
+    from arint.operations.connect import Link
+
+_WITHIN = 1.5
+"""Seconds: who presses TAB does not wait longer."""
+
+
+def complete_context(incomplete: str) -> list[str]:
+    """Contexts."""
+    from arintctl.contexts import load
+
+    try:
+        return _starting(load().contexts, incomplete)
+    except ArintError:
+        return []
+
+
+def complete_kind(incomplete: str) -> list[str]:
+    """Kinds of resources."""
+    from arint.resources.kinds import KINDS
+
+    return _starting((kind.lower() for kind in KINDS), incomplete.lower())
+
+
+def complete_resource(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Kinds, and `kind/name` of all resources."""
+    async def names(link: Link) -> list[str]:
+        head = await (await link.change_sets()).head()
+        return [_shown(key) for key in head.resources] if head else []
+
+    return [*complete_kind(incomplete), *_starting(_asked(ctx, names), incomplete)]
+
+
+def complete_flow(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of flows."""
+    return [name.partition("/")[2] for name in complete_resource(ctx, f"flow/{incomplete}") if "/" in name]
+
+
+def complete_instance(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Instances, and the engines."""
+    async def names(link: Link) -> list[str]:
+        status = await link.agent.status(within=_WITHIN)
+        return [item.instance for item in status.instances] + [engine.name for engine in status.engines]
+
+    return _starting([*_asked(ctx, names), "agent"], incomplete)
+
+
+def complete_message(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Ids of the newest messages."""
+    async def names(link: Link) -> list[str]:
+        from arint.operations.messages import ListArguments, list_messages
+
+        return [message.id for message in await list_messages(link, ListArguments(limit=50))]
+
+    return _starting(_asked(ctx, names), incomplete)
+
+
+def complete_dead(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Ids of dead letters."""
+    async def names(link: Link) -> list[str]:
+        from arint.operations.dead import DeadFilter, list_dead
+
+        return [letter.message for letter in await list_dead(link, DeadFilter(limit=50))]
+
+    return _starting(_asked(ctx, names), incomplete)
+
+
+def _asked(ctx: typer.Context, question: Callable[[Link], Awaitable[list[str]]]) -> list[str]:
+    """The answer of the cluster that the words so far name; nothing where it does not answer."""
+    from arint.operations.connect import Link
+    from arintctl.session import Session, Settings
+
+    async def ask() -> list[str]:
+        async with asyncio.timeout(_WITHIN), Link(session.home()) as link:
+            return await question(link)
+
+    words = {**ctx.find_root().params, **{key: value for key, value in ctx.params.items() if value}}
+    session = Session(Settings(home=words.get("home"), context=words.get("context")))
+    try:
+        return asyncio.run(ask())
+    except (ArintError, OSError, TimeoutError):
+        return []
+
+
+def _starting(names: Iterable[str], incomplete: str) -> list[str]:
+    return sorted({name for name in names if name.startswith(incomplete)})
+
+
+def _shown(key: str) -> str:
+    kind, _, name = key.partition("/")
+    return f"{kind.lower()}/{name}"
