@@ -1,1 +1,1 @@
-
+"""Everything that is said to NATS JetStream: streams, storing, consuming, looking up, dead letters."""

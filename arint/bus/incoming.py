@@ -1,0 +1,86 @@
+"""A message as a consumer gets it: cheap to make, read only as far as asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+
+from arint.bus import headers as header_lines
+from arint.bus.subjects import Place, parse_place
+from arint.message import ENVELOPE_HEADER, Message, decode_message
+
+_ENVELOPE = ENVELOPE_HEADER.encode()
+
+
+class Incoming:
+    """A delivered message. Exactly one of `ack` and `nak` ends it; `in_progress` asks for more time."""
+
+    def __init__(self, subject: bytes, reply: bytes, body: bytes, header: bytes,
+                 settle: Callable[[Incoming, bytes, bool], None], received: float) -> None:
+        self._subject, self._reply, self.body, self.header = subject, reply, body, header
+        self._settle, self.received = settle, received
+        self.settled = False
+
+    @cached_property
+    def subject(self) -> str:
+        """The subject it is stored under."""
+        return self._subject.decode()
+
+    @cached_property
+    def place(self) -> Place:
+        """Root, message, run, flow and stage."""
+        return parse_place(self.subject)
+
+    @property
+    def envelope(self) -> bytes:
+        """The envelope's JSON (`arint.message.encode_envelope`); `{}` where there is none."""
+        return header_lines.find(self.header, _ENVELOPE) or b"{}"
+
+    def message(self) -> Message:
+        """The whole message, decoded anew at each call."""
+        place = self.place
+        return decode_message(self.body, self.envelope, root=place.root, identity=place.message, run=place.run)
+
+    @cached_property
+    def _fields(self) -> list[bytes]:
+        # $JS.ACK.[domain.account.]stream.consumer.delivered.stream seq.consumer seq.nanoseconds.pending[.random]
+        tokens = self._reply.split(b".")
+        return tokens[4:] if len(tokens) > 9 else tokens[2:]
+
+    @property
+    def delivered(self) -> int:
+        """How often it has been delivered, this time included."""
+        return int(self._fields[2])
+
+    @property
+    def stream_sequence(self) -> int:
+        """Its number in the stream."""
+        return int(self._fields[3])
+
+    @property
+    def published(self) -> float:
+        """When it was stored, in seconds since the epoch, by the broker's clock."""
+        return int(self._fields[5]) / 1e9
+
+    def ack(self) -> None:
+        """Done: it will not come again (unless the broker forgets the ack in a crash)."""
+        self._end(b"")
+
+    def nak(self, delay: float = 1.0) -> None:
+        """Deliver it again in `delay` seconds; those behind it are not held up."""
+        self._end(b'-NAK {"delay": %d}' % int(max(delay, 0.001) * 1e9))
+
+    def in_progress(self) -> None:
+        """Still being worked at: the time until redelivery starts anew."""
+        if not self.settled:
+            self._settle(self, b"+WPI", False)
+
+    @property
+    def reply(self) -> bytes:
+        """Where answers to the broker go."""
+        return self._reply
+
+    def _end(self, answer: bytes) -> None:
+        if not self.settled:
+            self.settled = True
+            self._settle(self, answer, True)

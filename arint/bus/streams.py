@@ -1,0 +1,135 @@
+"""The streams: what they store, how much, and how they are made (create or update, any number of times)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from arint.bus import api, subjects
+from arint.bus.connection import Bus
+from arint.errors import ConflictError, NotFoundError
+
+_NANOSECONDS = 1_000_000_000
+MIB = 2**20
+FLOW_BYTES = 256 * MIB
+LOG_BYTES = 256 * MIB
+DEAD_BYTES = 128 * MIB
+LEDGER_BYTES = 64 * MIB
+TOPICS_BYTES = 128 * MIB
+LOG_AGE = 7 * 86400.0
+TOPICS_AGE = 86400.0
+
+
+class StreamState(msgspec.Struct, frozen=True):
+    """How a stream stands. `consumers` is their number; `last` is the sequence of the newest message ever."""
+
+    name: str
+    messages: int
+    size: int
+    first: int
+    last: int
+    max_bytes: int
+    consumers: int
+
+
+def _config(name: str, subject: str, replicas: int, max_bytes: int, **more: Any) -> dict[str, Any]:
+    """A log with one subject a message, which refuses what does not fit (backpressure, not loss)."""
+    config = {
+        "name": name, "subjects": [subject], "retention": "limits", "storage": "file", "discard": "new",
+        "max_bytes": max_bytes, "max_age": 0, "max_msgs": -1, "max_consumers": -1, "max_msg_size": -1,
+        "max_msgs_per_subject": -1, "num_replicas": replicas, "allow_direct": True, "allow_atomic": True,
+        # The stream refuses copies by expected sequence; the window (which forgets) would only cost memory.
+        "duplicate_window": 100_000_000,
+    }
+    return config | more
+
+
+def flow_config(flow: str, max_bytes: int, replicas: int) -> dict[str, Any]:
+    """The stream of one flow."""
+    return _config(subjects.stream_of(flow), subjects.stream_subjects(flow), replicas, max_bytes)
+
+
+def core_configs(replicas: int) -> list[dict[str, Any]]:
+    """The streams that every cluster has: actions and topics let go of the oldest, the others refuse."""
+    return [
+        _config(subjects.ACTIONS, "a.>", replicas, LOG_BYTES, discard="old", max_age=int(LOG_AGE * _NANOSECONDS)),
+        _config(subjects.DEAD, "d.>", replicas, DEAD_BYTES),
+        _config(subjects.LEDGER, "k.>", replicas, LEDGER_BYTES, allow_msg_ttl=True),
+        _config(subjects.TOPICS, "t.>", replicas, TOPICS_BYTES, discard="old", duplicate_window=120 * _NANOSECONDS,
+                max_age=int(TOPICS_AGE * _NANOSECONDS)),
+    ]
+
+
+async def ensure(bus: Bus, config: dict[str, Any], timeout: float = 10.0) -> None:
+    """Create the stream, or bring it to this configuration. Idempotent, and safe when several do it at once."""
+    name = config["name"]
+    try:
+        await api.call(bus, f"STREAM.CREATE.{name}", config, timeout)
+    except ConflictError:
+        await api.call(bus, f"STREAM.UPDATE.{name}", config, timeout)
+
+
+async def ensure_flow(bus: Bus, flow: str, *, max_bytes: int = FLOW_BYTES, replicas: int = 1) -> str:
+    """The stream of the flow (token); returns its name. `max_bytes` is reserved on the broker's disk at once."""
+    config = flow_config(flow, max_bytes, replicas)
+    await ensure(bus, config)
+    return str(config["name"])
+
+
+async def ensure_core(bus: Bus, *, replicas: int = 1) -> None:
+    """The streams ACTIONS, DEAD, LEDGER and TOPICS."""
+    for config in core_configs(replicas):
+        await ensure(bus, config)
+
+
+async def ensure_consumer(bus: Bus, flow: str, stage: str, *, max_ack_pending: int = 100_000,
+                          ack_wait: float = 10.0) -> str:
+    """The durable consumer of one stage; returns its name (the stage).
+
+    Make all consumers of a flow before a message is stored in it: the keeper holds on to what no consumer covers.
+    Messages that wait for another attempt count as pending, hence the high `max_ack_pending`.
+    """
+    stream, place = subjects.stream_of(flow), subjects.stage_filter(flow, stage)
+    config = {
+        "name": stage, "durable_name": stage, "filter_subject": place, "ack_policy": "explicit",
+        "deliver_policy": "all", "replay_policy": "instant", "max_deliver": -1, "max_waiting": 4096,
+        "ack_wait": int(ack_wait * _NANOSECONDS), "max_ack_pending": max_ack_pending,
+    }
+    await api.call(bus, f"CONSUMER.CREATE.{stream}.{stage}.{place}", {"stream_name": stream, "config": config}, 10.0)
+    return stage
+
+
+async def delete_consumer(bus: Bus, stream: str, name: str) -> None:
+    """Delete a consumer; nothing happens where there is none."""
+    try:
+        await api.call(bus, f"CONSUMER.DELETE.{stream}.{name}")
+    except NotFoundError:
+        return
+
+
+async def delete_stream(bus: Bus, stream: str) -> None:
+    """Delete a stream with everything in it; nothing happens where there is none."""
+    try:
+        await api.call(bus, f"STREAM.DELETE.{stream}")
+    except NotFoundError:
+        return
+
+
+async def names(bus: Bus) -> list[str]:
+    """The names of all streams."""
+    found: list[str] = []
+    while True:
+        answer = await api.call(bus, "STREAM.NAMES", {"offset": len(found)})
+        page = answer.get("streams") or []
+        found.extend(page)
+        if not page or len(found) >= answer["total"]:
+            return found
+
+
+async def state(bus: Bus, stream: str) -> StreamState:
+    """How a stream stands. Raises NotFoundError."""
+    answer = await api.call(bus, f"STREAM.INFO.{stream}")
+    now, config = answer["state"], answer["config"]
+    return StreamState(stream, now["messages"], now["bytes"], now["first_seq"], now["last_seq"], config["max_bytes"],
+                       now["consumer_count"])
