@@ -48,18 +48,20 @@ class Record(msgspec.Struct, frozen=True):
 class Process:
     """The process `name` of `home`: `argv`, with `env` added to the agent's own environment.
 
+    `prepare` is called before each start (to write a configuration file), not before an adoption.
     It is used from one event loop. `exit_code` is the last one known: negative for a signal, None for a process that
     was adopted (only a parent is told).
     """
 
     def __init__(self, home: Home, name: str, argv: Sequence[str], *, env: Mapping[str, str] | None = None,
-                 cwd: Path | None = None) -> None:
+                 cwd: Path | None = None, prepare: Callable[[], None] | None = None) -> None:
         self.name = name
         self.argv = tuple(argv)
         self.exit_code: int | None = None
         self.log_file = home.log_file(name)
         self._env = dict(env or {})
         self._cwd = cwd or home.path
+        self._prepare = prepare
         self._file = home.pid_file(name)
         self._mark = str(self._file)
         self._record: Record | None = None
@@ -111,6 +113,8 @@ class Process:
         """
         if self.adopt():
             return
+        if self._prepare is not None:
+            self._prepare()
         log = os.open(self.log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             # Popen uses vfork and no Python between fork and exec, so it is safe beside gRPC's threads.

@@ -1,0 +1,99 @@
+"""Fixtures that all tests share: real etcd and NATS on loopback ports of their own (see tests/servers.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from arint.home import Home
+from arint.security.ca import ensure_pki
+from tests.servers import EtcdServer, NatsServer, Server, etcd_members
+
+S = TypeVar("S", bound=Server)
+
+
+@pytest.fixture(scope="session")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the two CAs and every identity."""
+    home = Home(tmp_path_factory.mktemp("pki-home"))
+    ensure_pki(home)
+    return home.pki
+
+
+def _started(server: S) -> Iterator[S]:
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def etcd_server(tmp_path: Path) -> Iterator[EtcdServer]:
+    """A running etcd without TLS, for one test."""
+    yield from _started(EtcdServer(tmp_path / "etcd-home"))
+
+
+@pytest.fixture
+def etcd_tls_server(tmp_path: Path, pki: Path) -> Iterator[EtcdServer]:
+    """A running etcd with mTLS, for one test."""
+    yield from _started(EtcdServer(tmp_path / "etcd-home", tls=True, pki=pki))
+
+
+@pytest.fixture(scope="session")
+def shared_etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServer]:
+    """A running etcd without TLS for the whole session: use keys of your own, do not stop it."""
+    yield from _started(EtcdServer(tmp_path_factory.mktemp("etcd") / "home"))
+
+
+@pytest.fixture
+def etcd_cluster(tmp_path: Path) -> Iterator[list[EtcdServer]]:
+    """Three running members without TLS."""
+    members = etcd_members(tmp_path / "etcd-cluster")
+    try:
+        for member in members[:-1]:
+            member.start(wait=False)
+        members[-1].start()  # it answers once there is a leader
+        yield members
+    finally:
+        for member in members:
+            member.close()
+
+
+@pytest.fixture
+def nats_factory(tmp_path: Path, pki: Path) -> Iterator[Callable[..., NatsServer]]:
+    """`nats_factory(tls=…, fsync=…, max_file_store=…, options={…})` starts a broker for one test."""
+    servers: list[NatsServer] = []
+
+    def start(**arguments: Any) -> NatsServer:
+        server = NatsServer(tmp_path / f"nats-home-{len(servers)}", pki=pki, **arguments)
+        servers.append(server)
+        server.start()
+        return server
+
+    try:
+        yield start
+    finally:
+        for server in servers:
+            server.close()
+
+
+@pytest.fixture
+def nats_server(nats_factory: Callable[..., NatsServer]) -> NatsServer:
+    """A running broker without TLS, for one test; every write is synced."""
+    return nats_factory()
+
+
+@pytest.fixture
+def nats_tls_server(nats_factory: Callable[..., NatsServer]) -> NatsServer:
+    """A running broker with mTLS, for one test; every write is synced."""
+    return nats_factory(tls=True)
+
+
+@pytest.fixture(scope="session")
+def shared_nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    """A running broker without TLS for the whole session: use subjects of your own, do not stop it."""
+    yield from _started(NatsServer(tmp_path_factory.mktemp("nats") / "home"))
