@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import re
 import types
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
 
 from arint.resources.kinds import SecretReference
 from arint.resources.problems import Path, nearest
-
-NO_RESOURCE = frozenset[str]()
 
 _WORDS = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false", "null": "nothing",
           "object": "a mapping (key: value)", "array": "a list"}
@@ -33,42 +31,59 @@ class Mistake(msgspec.Struct, frozen=True):
 Report = Callable[[Mistake], None]
 
 
-def mistakes(value: Any, expected: Any, path: Path = (), *, also_known: Collection[str] = NO_RESOURCE,
-             ignore: Collection[str] = NO_RESOURCE) -> list[Mistake]:
-    """Everything in which `value` is not what the type `expected` says.
-
-    `also_known` are keys of the outermost struct that are allowed and not looked at; `ignore` are fields of it that
-    the user does not write.
-    """
+def mistakes(value: Any, expected: Any, path: Path = ()) -> list[Mistake]:
+    """Everything in which `value` is not what the type `expected` says."""
     found: list[Mistake] = []
-    _check(value, expected, path, found.append, also_known, ignore)
+    _check(value, expected, path, found.append)
     return found
 
 
-def _check(value: Any, expected: Any, path: Path, report: Report, also_known: Collection[str] = NO_RESOURCE,
-           ignore: Collection[str] = NO_RESOURCE) -> None:
-    count = 0
+def struct_mistakes(value: dict[str, Any], struct: type[msgspec.Struct], path: Path = (), *,
+                    also_known: Collection[str] = (), ignore: Collection[str] = ()) -> list[Mistake]:
+    """As `mistakes`, for a struct whose written form differs: further keys are allowed, some fields are not written.
 
-    def counted(mistake: Mistake) -> None:
-        nonlocal count
-        count += 1
-        report(mistake)
+    What the struct as a whole refuses (`__post_init__`) is left to the caller, who can build it.
+    """
+    found: list[Mistake] = []
+    fields = {field.encode_name: field for field in msgspec.structs.fields(struct) if field.name not in ignore}
+    for key, item in value.items():
+        if key in fields:
+            _check(item, fields[key].type, (*path, key), found.append)
+        elif key not in also_known and struct.__struct_config__.forbid_unknown_fields:
+            free = (set(fields) | set(also_known)) - set(value)
+            found.append(Mistake((*path, key), f'unknown key "{key}"', nearest(key, free), on_key=True))
+    found += [Mistake(path, f'the key "{name}" is missing')
+              for name, field in fields.items() if field.required and name not in value]
+    return found
 
+
+def _check(value: Any, expected: Any, path: Path, report: Report) -> None:
+    """Walk into what has parts; then, if they are all right, ask msgspec about the whole."""
     bare = _bare(expected, value)
+    found = list(_in_parts(value, bare, path))
+    for mistake in found:
+        report(mistake)
+    if not found:
+        _check_single(value, expected, path, report)
+
+
+def _in_parts(value: Any, bare: Any, path: Path) -> Iterator[Mistake]:
+    found: list[Mistake] = []
     origin, arguments = get_origin(bare), get_args(bare)
-    if isinstance(bare, type) and issubclass(bare, msgspec.Struct):
-        _check_struct(value, bare, path, counted, also_known, ignore)
-        if also_known or ignore:
-            return  # the caller builds the whole and meets what __post_init__ says
+    if _is_struct(bare):
+        yield from struct_mistakes(value, bare, path) if isinstance(value, dict) else [_misfit(value, bare, path)]
     elif origin is list and isinstance(value, list) and arguments:
         for index, item in enumerate(value):
-            _check(item, arguments[0], (*path, index), counted)
+            _check(item, arguments[0], (*path, index), found.append)
     elif origin is dict and isinstance(value, dict) and arguments:
         for key, item in value.items():
-            _check_single(key, arguments[0], (*path, key), counted, on_key=True)
-            _check(item, arguments[1], (*path, key), counted)
-    if not count:
-        _check_single(value, expected, path, report)
+            _check_single(key, arguments[0], (*path, key), found.append, on_key=True)
+            _check(item, arguments[1], (*path, key), found.append)
+    yield from found
+
+
+def _is_struct(expected: Any) -> bool:
+    return isinstance(expected, type) and issubclass(expected, msgspec.Struct)
 
 
 def _bare(expected: Any, value: Any) -> Any:
@@ -78,30 +93,15 @@ def _bare(expected: Any, value: Any) -> Any:
     if get_origin(expected) not in (Union, types.UnionType):
         return expected
     choices = [_bare(choice, value) for choice in get_args(expected)]
+    if len(others := [choice for choice in choices if choice is not types.NoneType]) == 1 and value is not None:
+        return others[0]
     for choice in choices:
         shape = get_origin(choice) or choice
-        if isinstance(value, dict) and (shape is dict or (isinstance(shape, type) and issubclass(shape, msgspec.Struct))):
+        if isinstance(value, dict) and (shape is dict or _is_struct(choice)):
             return choice
         if isinstance(value, list) and shape is list:
             return choice
     return expected
-
-
-def _check_struct(value: Any, struct: type[msgspec.Struct], path: Path, report: Report, also_known: Collection[str],
-                  ignore: Collection[str]) -> None:
-    if not isinstance(value, dict):
-        report(_misfit(value, struct, path))
-        return
-    fields = {field.encode_name: field for field in msgspec.structs.fields(struct) if field.name not in ignore}
-    for key, item in value.items():
-        if key in fields:
-            _check(item, fields[key].type, (*path, key), report)
-        elif key not in also_known and struct.__struct_config__.forbid_unknown_fields:
-            missing = set(fields) | set(also_known)
-            report(Mistake((*path, key), f'unknown key "{key}"', nearest(key, missing - set(value)), on_key=True))
-    for name, field in fields.items():
-        if field.required and name not in value:
-            report(Mistake(path, f'the key "{name}" is missing'))
 
 
 def _misfit(value: Any, struct: type[msgspec.Struct], path: Path) -> Mistake:

@@ -51,9 +51,10 @@ def path_text(path: Path) -> str:
 def nearest(word: str, known: Iterable[str]) -> str:
     """`did you mean "x"?` for the known word nearest to this one; else the known words; empty if there are none."""
     words = sorted(known)
-    near = difflib.get_close_matches(word.lower(), words, n=1, cutoff=0.6)
+    by_lower = {known.lower(): known for known in words}
+    near = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
     if near:
-        return f'did you mean "{near[0]}"?'
+        return f'did you mean "{by_lower[near[0]]}"?'
     if not words:
         return ""
     shown = ", ".join(words[:20])

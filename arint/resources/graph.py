@@ -1,0 +1,155 @@
+"""Who refers to whom: what is referred to must exist, is not deleted while in use, and flows form no cycle.
+
+Everything here works on resources alone and answers with data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from arint.resources.kinds import Channel, Connection, Flow, Resource, Service, key_of
+from arint.resources.problems import Path
+
+_KINDS = {"service": "Service", "flow": "Flow", "connection": "Connection"}
+_OPAQUE = frozenset({"validate", "map", "set", "log"})
+"""Steps whose content is a language of its own, with words that only look like references."""
+
+
+class Reference(msgspec.Struct, frozen=True):
+    """`path` in a resource names `target` (`Kind/name`). `options` is a `send` step's mapping."""
+
+    path: Path
+    target: str
+    options: Any = None
+
+
+def target_of(reference: str) -> str | None:
+    """`Service/price` for `service/price`; None for what is no resource (a topic), or no reference."""
+    kind, _, name = reference.partition("/")
+    return f"{_KINDS[kind]}/{name}" if kind in _KINDS and name else None
+
+
+def references(resource: Resource) -> list[Reference]:
+    """All that this resource refers to, in the order in which it is written."""
+    if isinstance(resource, Channel):
+        return [*_one(("to",), resource.to), *_secrets(resource.spec, (resource.transport,))]
+    if isinstance(resource, Connection):
+        return list(_secrets(resource.spec, (resource.transport,)))
+    if isinstance(resource, Service):
+        return [Reference(("secrets", index), f"Secret/{name}") for index, name in enumerate(resource.secrets)]
+    if isinstance(resource, Flow):
+        return list(_in_steps(resource.steps, ("steps",)))
+    return []
+
+
+def secrets_of(resource: Resource) -> set[str]:
+    """The names of the secrets that this resource needs."""
+    return {found.target.partition("/")[2] for found in references(resource) if found.target.startswith("Secret/")}
+
+
+def dangling(resources: Mapping[str, Resource]) -> Iterator[tuple[Resource, Reference]]:
+    """Every reference to what is not there. `resources` by key, `Kind/name`."""
+    for resource in resources.values():
+        for reference in references(resource):
+            if reference.target not in resources:
+                yield resource, reference
+
+
+def users(resources: Iterable[Resource], target: str) -> list[str]:
+    """The keys of the resources that refer to `target` (`Kind/name`), itself left out."""
+    return sorted(key for resource in resources
+                  if (key := key_of(resource)) != target
+                  and any(reference.target == target for reference in references(resource)))
+
+
+def still_used(resources: Mapping[str, Resource], leaving: Iterable[str]) -> dict[str, list[str]]:
+    """What of `leaving` the remaining resources still refer to, and which these are: a delete is refused for them."""
+    going = set(leaving)
+    staying = [resource for key, resource in resources.items() if key not in going]
+    found = {target: users(staying, target) for target in sorted(going)}
+    return {target: keys for target, keys in found.items() if keys}
+
+
+def cycles(resources: Mapping[str, Resource]) -> list[tuple[str, ...]]:
+    """Every way in which flows lead back to themselves by `call` or `send`: ("Flow/a", "Flow/b", "Flow/a").
+
+    One for each group of flows that reach each other, beginning with the first name of its shortest cycle.
+    """
+    edges = {key: sorted({found.target for found in references(resource) if found.target in resources
+                          and found.target.startswith("Flow/")})
+             for key, resource in resources.items() if isinstance(resource, Flow)}
+    found: list[tuple[str, ...]] = []
+    covered: set[str] = set()
+    for start in sorted(edges):
+        if start not in covered and (cycle := _shortest_cycle(edges, start)):
+            found.append(cycle)
+            covered.update(cycle)
+    return found
+
+
+def _shortest_cycle(edges: Mapping[str, list[str]], start: str) -> tuple[str, ...] | None:
+    """The shortest way from `start` back to itself, breadth first."""
+    came_from: dict[str, str] = {}
+    wave = [start]
+    while wave:
+        following: list[str] = []
+        for node in wave:
+            for target in edges.get(node, ()):
+                if target == start:
+                    return (*_way(came_from, start, node), start)
+                if target not in came_from:
+                    came_from[target] = node
+                    following.append(target)
+        wave = following
+    return None
+
+
+def _way(came_from: Mapping[str, str], start: str, end: str) -> list[str]:
+    way = [end]
+    while way[-1] != start:
+        way.append(came_from[way[-1]])
+    return way[::-1]
+
+
+def _one(path: Path, reference: Any, options: Any = None) -> Iterator[Reference]:
+    if isinstance(reference, str) and (target := target_of(reference)):
+        yield Reference(path, target, options)
+
+
+def _secrets(value: Any, path: Path) -> Iterator[Reference]:
+    """Every `{secret: name}`, however deep."""
+    if isinstance(value, dict):
+        if set(value) == {"secret"} and isinstance(value["secret"], str):
+            yield Reference((*path, "secret"), f"Secret/{value['secret']}")
+            return
+        for key, item in value.items():
+            yield from _secrets(item, (*path, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _secrets(item, (*path, index))
+
+
+def _in_steps(value: Any, path: Path) -> Iterator[Reference]:
+    """What steps refer to: `call`, `send`, and whatever stands in steps within steps, those of plugins too."""
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _in_steps(item, (*path, index))
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _in_step(key, item, (*path, key))
+
+
+def _in_step(key: str, item: Any, path: Path) -> Iterator[Reference]:
+    if key in _OPAQUE:
+        return
+    if key == "call" and isinstance(item, str | dict):
+        yield from _one(path, item) if isinstance(item, str) else _one((*path, "to"), item.get("to"))
+    elif key == "send" and isinstance(item, str | dict):
+        yield from _one(path, item, {}) if isinstance(item, str) else _one((*path, "to"), item.get("to"), item)
+    elif key == "secret" and isinstance(item, str):
+        yield Reference(path, f"Secret/{item}")
+    else:
+        yield from _in_steps(item, path)

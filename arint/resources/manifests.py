@@ -1,0 +1,149 @@
+"""Manifests: YAML files and folders in, declared resources out; or every problem there is, each with its place.
+
+Nothing is half read: either all is right, or `load` raises one NotValidError that holds all problems.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path as FilePath
+
+import msgspec
+
+from arint.resources.checking import Mistake
+from arint.resources.documents import LARGEST_FILE, BadYamlError, Node, read
+from arint.resources.kinds import KINDS, Resource, key_of
+from arint.resources.problems import Location, Problem, path_text, refuse
+from arint.resources.together import mistakes_together
+from arint.resources.written import resource_of
+
+SUFFIXES = (".yaml", ".yml")
+
+
+class Text(msgspec.Struct, frozen=True):
+    """A manifest that has been read: what to call it, what it says, and where its relative file names begin."""
+
+    file: str
+    content: str
+    folder: FilePath
+
+
+class Declared(msgspec.Struct, frozen=True):
+    """A resource, where it is declared, and the folder to which its file names (code, secrets) are relative."""
+
+    resource: Resource
+    location: Location
+    folder: FilePath
+
+    @property
+    def key(self) -> str:
+        """`Kind/name`."""
+        return key_of(self.resource)
+
+
+def load(paths: Iterable[FilePath | str], *, existing: Iterable[Resource] = ()) -> list[Declared]:
+    """The resources of these files and folders (their *.yaml and *.yml, not those of folders within).
+
+    References may lead to what is declared here or to `existing` resources. In the order of `KINDS`, what is referred
+    to first; within a kind as declared. Raises NotValidError with all problems.
+    """
+    reader = _Reader()
+    for file in reader.files(FilePath(path) for path in paths):
+        if (text := reader.text(file)) is not None:
+            reader.declare(text)
+    return reader.finish(existing)
+
+
+def load_text(text: Text, *, existing: Iterable[Resource] = ()) -> list[Declared]:
+    """As `load`, for a manifest that is at hand, such as standard input or an edited export."""
+    reader = _Reader()
+    reader.declare(text)
+    return reader.finish(existing)
+
+
+class _Reader:
+    """Collects resources and problems, document after document."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+        self.declared: dict[str, Declared] = {}
+        self.nodes: dict[str, Node] = {}
+        self.broken: set[str] = set()
+        """Keys of documents that are not valid: a reference to one is not reported as leading nowhere."""
+
+    def files(self, paths: Iterable[FilePath]) -> Iterator[FilePath]:
+        seen: set[FilePath] = set()
+        for path in paths:
+            for file in self._in(path):
+                if (place := file.resolve()) not in seen:
+                    seen.add(place)
+                    yield file
+
+    def _in(self, path: FilePath) -> Sequence[FilePath]:
+        if not path.is_dir():
+            return [path]
+        files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES and file.is_file())
+        if not files:
+            self._report(str(path), "holds no manifest", "a manifest's name ends in .yaml or .yml")
+        return files
+
+    def text(self, file: FilePath) -> Text | None:
+        """The file's text; or None, and a problem."""
+        try:
+            with file.open("rb") as stream:
+                data = stream.read(LARGEST_FILE + 1)
+            if len(data) > LARGEST_FILE:
+                self._report(str(file), f"larger than {LARGEST_FILE} bytes", "split it into several files")
+                return None
+            return Text(str(file), data.decode("utf-8-sig"), file.absolute().parent)
+        except UnicodeDecodeError as error:
+            line = data.count(b"\n", 0, error.start) + 1
+            self._report(str(file), "this is not UTF-8", line=line, column=1)
+        except OSError as error:
+            self._report(str(file), f"cannot be read: {error.strerror or error}")
+        return None
+
+    def declare(self, text: Text) -> None:
+        """Take in every document, up to the first place that is no YAML."""
+        try:
+            for node in read(text.content):
+                self._document(node, text)
+        except BadYamlError as error:
+            self._report(text.file, str(error), line=error.mark.line, column=error.mark.column)
+
+    def _document(self, node: Node, text: Text) -> None:
+        for path, mark in node.all_duplicates():
+            self._report(text.file, f'the key "{path[-1]}" stands here a second time', line=mark.line,
+                         column=mark.column, path=path_text(path))
+        written = node.value()
+        resource, mistakes = resource_of(written, text.folder)
+        for mistake in mistakes:
+            self._mistake(text.file, node, mistake)
+        key = f"{written.get('kind')}/{written.get('name')}" if isinstance(written, dict) else ""
+        if key in self.declared:
+            self._mistake(text.file, node, Mistake(("name",), f"{key} is declared twice",
+                                                   f"also in {self.declared[key].location}"))
+        elif resource is None:
+            self.broken.add(key)
+        else:
+            self.declared[key] = Declared(resource, Location(text.file, *node.mark), text.folder)
+            self.nodes[key] = node
+
+    def finish(self, existing: Iterable[Resource]) -> list[Declared]:
+        """What resources say of each other; then all problems, or all resources."""
+        declared = {key: item.resource for key, item in self.declared.items()}
+        known = {key_of(resource): resource for resource in existing} | declared
+        for key, mistake in mistakes_together(declared, known, self.broken):
+            self._mistake(self.declared[key].location.file, self.nodes[key], mistake)
+        refuse(self.problems)
+        order = list(KINDS)
+        return sorted(self.declared.values(), key=lambda item: order.index(item.key.partition("/")[0]))
+
+    def _mistake(self, file: str, node: Node, mistake: Mistake) -> None:
+        mark = node.locate(mistake.path, key=mistake.on_key)
+        self._report(file, mistake.message, mistake.suggestion, line=mark.line, column=mark.column,
+                     path=path_text(mistake.path))
+
+    def _report(self, file: str, message: str, suggestion: str = "", *, line: int = 0, column: int = 0,
+                path: str = "") -> None:
+        self.problems.append(Problem(file, line, column, path, message, suggestion))
