@@ -1,0 +1,92 @@
+"""Request/reply with messages: not stored, with a deadline that travels along, and errors that come back as errors."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from arint.bus import headers as header_lines
+from arint.bus.connection import Bus, Reply, Request, Subscription
+from arint.errors import (
+    ArintError,
+    DeniedError,
+    MessageError,
+    NotFoundError,
+    RejectedError,
+    SystemUnavailableError,
+    TimedOutError,
+    UnreachableError,
+)
+from arint.message import ENVELOPE_HEADER, Failure, Message, decode_message, encode_envelope
+
+_IDENTITY = "Arint-Id"          # root.id.run.attempt: what a stored message's subject says
+_DEADLINE = "Arint-Deadline"    # seconds since the epoch
+_FAILURE = "Arint-Failure"
+_KNOWN: dict[str, type[ArintError]] = {error.title: error for error in (
+    RejectedError, SystemUnavailableError, NotFoundError, DeniedError, TimedOutError, UnreachableError, MessageError)}
+
+Answerer = Callable[[Message, float], Awaitable[Message]]
+"""Given the message and the seconds left for it, returns the answer."""
+
+
+async def ask(bus: Bus, subject: str, message: Message, timeout: float) -> Message:
+    """Send a request and wait for its answer, at most `timeout` seconds.
+
+    Raises what the answerer raised (as the error of the same title, else MessageError), TimedOutError, or
+    UnreachableError where nobody answers.
+    """
+    headers = {**_headers(message), _DEADLINE: f"{time.time() + timeout:.3f}"}
+    reply = await bus.request(subject, message.body, timeout, headers)
+    failure = header_lines.find(reply.header, _FAILURE.encode())
+    if failure is not None:
+        raise _error(msgspec.json.decode(failure, type=Failure))
+    return _message(reply)
+
+
+async def answer(bus: Bus, subject: str, answerer: Answerer, queue: str = "arint") -> Subscription:
+    """Answer requests until the subscription is closed. What came too late is not begun."""
+
+    async def on_request(request: Request) -> None:
+        stamp = header_lines.find(request.header, _DEADLINE.encode())
+        left = float(stamp) - time.time() if stamp else 30.0
+        if left <= 0:
+            return  # nobody waits any more
+        try:
+            async with asyncio.timeout(left):
+                result = await answerer(_message(Reply(request.subject, request.body, request.header)), left)
+        except Exception as error:  # user code may raise anything; the caller is told
+            request.respond(b"", {_FAILURE: msgspec.json.encode(_failure(error, subject))})
+        else:
+            request.respond(result.body, _headers(result))
+
+    return await bus.subscribe(subject, queue, on_request)
+
+
+def _headers(message: Message) -> dict[str, str | bytes]:
+    identity = f"{message.root}.{message.id}.{message.run}.{message.attempt}"
+    return {ENVELOPE_HEADER: encode_envelope(message), _IDENTITY: identity}
+
+
+def _message(reply: Reply) -> Message:
+    envelope = header_lines.find(reply.header, ENVELOPE_HEADER.encode()) or b"{}"
+    identity = (header_lines.find(reply.header, _IDENTITY.encode()) or b"..0.1").decode()
+    root, message_id, run, attempt = identity.split(".")
+    message = decode_message(reply.body, envelope, root=root, identity=message_id, run=int(run))
+    message.attempt = int(attempt)
+    return message
+
+
+def _failure(error: Exception, where: str) -> Failure:
+    if isinstance(error, ArintError):
+        return Failure(error.title, error.what, error.where or where, error.remedy or "")
+    return Failure(type(error).__name__, str(error) or type(error).__name__, where)
+
+
+def _error(failure: Failure) -> ArintError:
+    known = _KNOWN.get(failure.kind)
+    if known is None:
+        return MessageError(f"{failure.kind}: {failure.message}", where=failure.where or None)
+    return known(failure.message, where=failure.where or None, remedy=failure.detail or None)
