@@ -42,7 +42,7 @@ class Engine(ABC):
             raise UnreachableError(f"it does not answer: {error}", where=self.name,
                                    remedy=f"see {self.process.log_file}") from error
 
-    async def wait_ready(self, timeout: float = 10.0) -> None:  # noqa: ASYNC109 - says in its error what was tried last
+    async def wait_ready(self, timeout: float = 10.0) -> None:
         """Wait until a probe passes. Raises TimedOutError with the last failure and the log's last line."""
         last = "it was not asked"
         try:

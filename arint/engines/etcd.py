@@ -18,7 +18,7 @@ ELECTION_MS = 500
 QUOTA_BYTES = 2 * 1024**3
 MAX_REQUEST_BYTES = 4 * 1024**2
 _TLS_1_3: tuple[int, int, int] = (3, 5, 8)
-_RENAMED: tuple[int, int, int] = (3, 6, 0)  # from then on without "experimental-"
+_FEATURE_GATES: tuple[int, int, int] = (3, 6, 0)
 
 
 class Etcd(Engine):
@@ -61,7 +61,6 @@ def etcd_argv(program: Program, home: Home, config: NodeConfig, *, members: Mapp
     client_url = f"https://{host}:{ports.etcd_client}"
     server, peer = home.identity("etcd-server"), home.identity("etcd-peer")
     cluster = ",".join(f"{name}={url}" for name, url in (members or {config.node: peer_url}).items())
-    experimental = "" if program.version >= _RENAMED else "experimental-"
     options = {
         "name": config.node,
         "data-dir": str(home.etcd / "data"),
@@ -83,7 +82,7 @@ def etcd_argv(program: Program, home: Home, config: NodeConfig, *, members: Mapp
         "auto-compaction-mode": "revision",
         "auto-compaction-retention": "10000",
         "snapshot-count": "10000",
-        f"{experimental}initial-corrupt-check": "true",
+        **_corruption_check(program),
         "log-level": "warn",
         "log-outputs": "stderr",
     }
@@ -93,6 +92,13 @@ def etcd_argv(program: Program, home: Home, config: NodeConfig, *, members: Mapp
 def _tls(prefix: str, pem: Pem) -> dict[str, str]:
     return {f"{prefix}cert-file": pem.certificate, f"{prefix}key-file": pem.key,
             f"{prefix}trusted-ca-file": pem.ca, f"{prefix}client-cert-auth": "true"}
+
+
+def _corruption_check(program: Program) -> dict[str, str]:
+    """A member compares itself with its peers before it serves."""
+    if program.version >= _FEATURE_GATES:
+        return {"feature-gates": "InitialCorruptCheck=true"}
+    return {"experimental-initial-corrupt-check": "true"}
 
 
 def _tls_versions(program: Program) -> dict[str, str]:

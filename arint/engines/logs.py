@@ -14,7 +14,7 @@ from typing import Final
 LIMIT: Final = 8 * 1024**2
 KEPT: Final = 2
 """Old files beside the current one: `x.log.1` is the newer."""
-_CALM = 1.0
+_CALM = 0.25
 _BUSY = 0.05
 
 

@@ -100,7 +100,7 @@ async def test_tls_is_1_3_where_the_engine_has_it(etcd_tls_server: EtcdServer, n
     _, writer = await asyncio.open_connection("127.0.0.1", etcd_tls_server.port, ssl=context)
     tls: ssl.SSLObject = writer.get_extra_info("ssl_object")
     cipher, version, _ = tls.cipher() or ("", "", 0)
-    assert version == "TLSv1.3" or cipher.startswith("ECDHE-ECDSA-AES") and "GCM" in cipher
+    assert version == "TLSv1.3" or (cipher.startswith("ECDHE-ECDSA-AES") and "GCM" in cipher)
     writer.close()
 
     old = client_context(nats_tls_server.home.identity("worker"))
@@ -143,6 +143,7 @@ def test_newer_etcd_gets_the_flags_by_their_new_names(home: Home) -> None:
 
     assert "--experimental-initial-corrupt-check" in flags(3, 5, 16)
     assert "experimental" not in flags(3, 6, 0)
+    assert "--feature-gates=InitialCorruptCheck=true" in flags(3, 6, 0)
 
 
 async def test_servers_come_back_with_their_data_and_port(etcd_server: EtcdServer, nats_server: NatsServer) -> None:
