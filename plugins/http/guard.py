@@ -71,8 +71,9 @@ class GuardedProtocol(HttpToolsProtocol):  # type: ignore[misc]
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """The whole request is here."""
+        """The whole request is here: where that is so before its handling began, no deadline is needed for it."""
         self._reading = False
+        self.scope["state"]["complete"] = True
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:

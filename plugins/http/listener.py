@@ -11,7 +11,7 @@ import logging
 import re
 import socket
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -102,7 +102,8 @@ class HttpSource:
         headers = dict(scope["headers"])
         caller = _authenticated(route, headers)
         _check_headers(route, scope["headers"], headers)
-        body = await _read_body(route, headers, receive)
+        complete = "complete" in scope["state"]
+        body = await (_read(route, receive) if complete else _read_in_time(route, receive))
         scope["state"]["read"] = True
         try:
             accepted = await self._intake.accept(
@@ -176,29 +177,26 @@ def _check_headers(route: Route, pairs: list[tuple[bytes, bytes]], headers: dict
         raise problems.too_large(route.largest_body)
 
 
-async def _read_body(route: Route, headers: dict[bytes, bytes], receive: Receive) -> bytes:
+async def _read_in_time(route: Route, receive: Receive) -> bytes:
     try:
         async with asyncio.timeout(route.timeout):
-            part = await receive()
-            if part["type"] == "http.request" and not part["more_body"]:
-                body: bytes = part["body"]
-                _check_size(route, len(body))
-                return body
-            return await _read_rest(route, part, receive)
+            return await _read(route, receive)
     except TimeoutError as error:
         raise problems.too_slow(f"the request must arrive within {route.timeout:g} seconds") from error
 
 
-async def _read_rest(route: Route, part: Any, receive: Receive) -> bytes:
-    body = bytearray()
-    while True:
+async def _read(route: Route, receive: Receive) -> bytes:
+    parts: list[bytes] = []
+    size, more = 0, True
+    while more:
+        part = await receive()
         if part["type"] != "http.request":
             raise ClientGone
-        body += part["body"]
-        _check_size(route, len(body))
-        if not part["more_body"]:
-            return bytes(body)
-        part = await receive()
+        size += len(part["body"])
+        _check_size(route, size)
+        parts.append(part["body"])
+        more = part["more_body"]
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _check_size(route: Route, size: int) -> None:
