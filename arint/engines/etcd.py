@@ -1,4 +1,4 @@
-"""etcd: the member of this node. Times and limits are those measured in docs/decisions (a dead node is seen in 3 s)."""
+"""etcd: the member of this node. Election and heartbeat are set so that a lease of 3 s means what it says (DESIGN, 7)."""
 
 from __future__ import annotations
 

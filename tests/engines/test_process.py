@@ -240,3 +240,22 @@ def test_backoff_doubles_up_to_its_most_and_forgives() -> None:
     assert [backoff.delay(n) for n in (1, 2, 3, 4, 5, 5000)] == [0.5, 1.0, 2.0, 4.0, 4.0, 4.0]
     assert backoff.failures_after(5, 1.0) == 6
     assert backoff.failures_after(5, 11.0) == 1
+
+
+def test_works_on_uvloop_beside_grpc(home: Home) -> None:
+    """The agent's own surroundings: gRPC's threads live while processes are started and reaped."""
+    import grpc.aio
+    import uvloop
+
+    async def main() -> None:
+        async with grpc.aio.insecure_channel("127.0.0.1:1") as channel:
+            channel.get_state(try_to_connect=True)
+            for _ in range(5):
+                process = Process(home, "quick", [sys.executable, "-c", "print('up')"])
+                process.start()
+                async with asyncio.timeout(10):
+                    assert await process.wait() == 0
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
+    assert home.log_file("quick").read_text() == "up\n" * 5

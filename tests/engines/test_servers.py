@@ -159,3 +159,18 @@ async def test_a_cluster_of_three_survives_one(etcd_cluster: list[EtcdServer]) -
     await etcd_cluster[1].wait_ready()
     etcd_cluster[0].start(wait=False)
     await etcd_cluster[0].wait_ready()
+
+
+async def test_broker_with_a_client_still_stops_in_time(home: Home) -> None:
+    engine = Nats(home, node_config())
+    engine.process.start()
+    await engine.wait_ready()
+    reader, writer = await asyncio.open_connection("127.0.0.1", engine._config.ports.nats)
+    try:
+        await reader.readline()
+        async with asyncio.timeout(8):
+            assert await engine.stop(6)
+    finally:
+        engine.process.kill()
+        await engine.process.wait()
+        writer.close()
