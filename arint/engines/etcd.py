@@ -1,4 +1,4 @@
-"""etcd: the member of this node. Election and heartbeat are set so that a lease of 3 s means what it says (DESIGN, 7)."""
+"""etcd: the member of this node. Election and heartbeat suit leases of 3 s (DESIGN, section 7)."""
 
 from __future__ import annotations
 
