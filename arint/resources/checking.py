@@ -15,6 +15,7 @@ import msgspec
 from arint.resources.kinds import SecretReference
 from arint.resources.problems import Path, nearest
 
+_SEQUENCES = (list, tuple, set, frozenset)
 _WORDS = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false", "null": "nothing",
           "object": "a mapping (key: value)", "array": "a list"}
 
@@ -72,7 +73,7 @@ def _in_parts(value: Any, bare: Any, path: Path) -> Iterator[Mistake]:
     origin, arguments = get_origin(bare), get_args(bare)
     if _is_struct(bare):
         yield from struct_mistakes(value, bare, path) if isinstance(value, dict) else [_misfit(value, bare, path)]
-    elif origin is list and isinstance(value, list) and arguments:
+    elif isinstance(value, list) and (origin in (list, set, frozenset) or (origin is tuple and arguments[-1] is ...)):
         for index, item in enumerate(value):
             _check(item, arguments[0], (*path, index), found.append)
     elif origin is dict and isinstance(value, dict) and arguments:
@@ -99,7 +100,7 @@ def _bare(expected: Any, value: Any) -> Any:
         shape = get_origin(choice) or choice
         if isinstance(value, dict) and (shape is dict or _is_struct(choice)):
             return choice
-        if isinstance(value, list) and shape is list:
+        if isinstance(value, list) and shape in _SEQUENCES:
             return choice
     return expected
 

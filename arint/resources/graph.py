@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-from arint.resources.kinds import Channel, Connection, Flow, Resource, Service, key_of
+from arint.resources.canonical import plain
+from arint.resources.kinds import Resource, key_of
 from arint.resources.problems import Path
 
 _KINDS = {"service": "Service", "flow": "Flow", "connection": "Connection"}
@@ -34,28 +35,26 @@ def target_of(reference: str) -> str | None:
 
 def references(resource: Resource) -> list[Reference]:
     """All that this resource refers to, in the order in which it is written."""
-    if isinstance(resource, Channel):
-        return [*_one(("to",), resource.to), *_secrets(resource.spec, (resource.transport,))]
-    if isinstance(resource, Connection):
-        return list(_secrets(resource.spec, (resource.transport,)))
-    if isinstance(resource, Service):
-        return [Reference(("secrets", index), f"Secret/{name}") for index, name in enumerate(resource.secrets)]
-    if isinstance(resource, Flow):
-        return list(_in_steps(resource.steps, ("steps",)))
-    return []
+    return list(references_in(plain(resource)))
+
+
+def references_in(written: Mapping[str, Any]) -> Iterator[Reference]:
+    """All that a resource in its written form refers to; it need not be valid in other ways."""
+    kind = written.get("kind")
+    if kind in ("Channel", "Connection"):
+        yield from _one(("to",), written.get("to"))
+        yield from _secrets({key: value for key, value in written.items() if isinstance(value, dict)}, ())
+    elif kind == "Service":
+        names = written.get("secrets")
+        for index, name in enumerate(names if isinstance(names, list) else ()):
+            yield Reference(("secrets", index), f"Secret/{name}")
+    elif kind == "Flow":
+        yield from _in_steps(written.get("steps"), ("steps",))
 
 
 def secrets_of(resource: Resource) -> set[str]:
     """The names of the secrets that this resource needs."""
     return {found.target.partition("/")[2] for found in references(resource) if found.target.startswith("Secret/")}
-
-
-def dangling(resources: Mapping[str, Resource]) -> Iterator[tuple[Resource, Reference]]:
-    """Every reference to what is not there. `resources` by key, `Kind/name`."""
-    for resource in resources.values():
-        for reference in references(resource):
-            if reference.target not in resources:
-                yield resource, reference
 
 
 def users(resources: Iterable[Resource], target: str) -> list[str]:
@@ -73,14 +72,14 @@ def still_used(resources: Mapping[str, Resource], leaving: Iterable[str]) -> dic
     return {target: keys for target, keys in found.items() if keys}
 
 
-def cycles(resources: Mapping[str, Resource]) -> list[tuple[str, ...]]:
+def cycles(referring: Mapping[str, Iterable[Reference]]) -> list[tuple[str, ...]]:
     """Every way in which flows lead back to themselves by `call` or `send`: ("Flow/a", "Flow/b", "Flow/a").
 
-    One for each group of flows that reach each other, beginning with the first name of its shortest cycle.
+    `referring`: what each resource, by key, refers to. One cycle is told for each group of flows that reach each
+    other: the shortest through the first of them.
     """
-    edges = {key: sorted({found.target for found in references(resource) if found.target in resources
-                          and found.target.startswith("Flow/")})
-             for key, resource in resources.items() if isinstance(resource, Flow)}
+    edges = {key: sorted({found.target for found in outgoing if found.target.startswith("Flow/")})
+             for key, outgoing in referring.items() if key.startswith("Flow/")}
     found: list[tuple[str, ...]] = []
     covered: set[str] = set()
     for start in sorted(edges):

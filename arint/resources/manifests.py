@@ -10,12 +10,13 @@ from pathlib import Path as FilePath
 
 import msgspec
 
+from arint.resources.canonical import plain
 from arint.resources.checking import Mistake
 from arint.resources.documents import LARGEST_FILE, BadYamlError, Node, read
 from arint.resources.kinds import KINDS, Resource, key_of
 from arint.resources.problems import Location, Problem, path_text, refuse
 from arint.resources.together import mistakes_together
-from arint.resources.written import resource_of
+from arint.resources.written import Document, document_of
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -61,15 +62,20 @@ def load_text(text: Text, *, existing: Iterable[Resource] = ()) -> list[Declared
     return reader.finish(existing)
 
 
+class _Found(msgspec.Struct, frozen=True):
+    document: Document
+    node: Node
+    location: Location
+    folder: FilePath
+
+
 class _Reader:
     """Collects resources and problems, document after document."""
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
-        self.declared: dict[str, Declared] = {}
-        self.nodes: dict[str, Node] = {}
-        self.broken: set[str] = set()
-        """Keys of documents that are not valid: a reference to one is not reported as leading nowhere."""
+        self.found: dict[str, _Found] = {}
+        """By key; valid or not, so that a reference to a document with a mistake does not seem to lead nowhere."""
 
     def files(self, paths: Iterable[FilePath]) -> Iterator[FilePath]:
         seen: set[FilePath] = set()
@@ -115,29 +121,29 @@ class _Reader:
         for path, mark in node.all_duplicates():
             self._report(text.file, f'the key "{path[-1]}" stands here a second time', line=mark.line,
                          column=mark.column, path=path_text(path))
-        written = node.value()
-        resource, mistakes = resource_of(written, text.folder)
-        for mistake in mistakes:
+        document = document_of(node.value(), text.folder)
+        for mistake in document.mistakes:
             self._mistake(text.file, node, mistake)
-        key = f"{written.get('kind')}/{written.get('name')}" if isinstance(written, dict) else ""
-        if key in self.declared:
+        key = f"{document.written.get('kind')}/{document.written.get('name')}"
+        if key in self.found:
             self._mistake(text.file, node, Mistake(("name",), f"{key} is declared twice",
-                                                   f"also in {self.declared[key].location}"))
-        elif resource is None:
-            self.broken.add(key)
-        else:
-            self.declared[key] = Declared(resource, Location(text.file, *node.mark), text.folder)
-            self.nodes[key] = node
+                                                   f"also in {self.found[key].location}"))
+        elif document.written:
+            self.found[key] = _Found(document, node, Location(text.file, *node.mark), text.folder)
 
     def finish(self, existing: Iterable[Resource]) -> list[Declared]:
         """What resources say of each other; then all problems, or all resources."""
-        declared = {key: item.resource for key, item in self.declared.items()}
-        known = {key_of(resource): resource for resource in existing} | declared
-        for key, mistake in mistakes_together(declared, known, self.broken):
-            self._mistake(self.declared[key].location.file, self.nodes[key], mistake)
+        declared = {key: found.document.written for key, found in self.found.items()}
+        present = {key_of(resource): plain(resource) for resource in existing}
+        for key, mistake in mistakes_together(declared, present):
+            found = self.found[key]
+            if mistake not in found.document.mistakes:
+                self._mistake(found.location.file, found.node, mistake)
         refuse(self.problems)
+        resources = [Declared(found.document.resource, found.location, found.folder)
+                     for found in self.found.values() if found.document.resource is not None]
         order = list(KINDS)
-        return sorted(self.declared.values(), key=lambda item: order.index(item.key.partition("/")[0]))
+        return sorted(resources, key=lambda item: order.index(item.key.partition("/")[0]))
 
     def _mistake(self, file: str, node: Node, mistake: Mistake) -> None:
         mark = node.locate(mistake.path, key=mistake.on_key)

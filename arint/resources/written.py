@@ -14,40 +14,47 @@ from arint.plugins import Transport, step_types, transports
 from arint.resources.canonical import LARGEST, canonical, from_plain
 from arint.resources.checking import Mistake, mistakes, struct_mistakes
 from arint.resources.inlining import inline_files
-from arint.resources.kinds import KINDS, Channel, Connection, Flow, Resource, Secret, Service
+from arint.resources.kinds import KINDS, Channel, Connection, Resource
 from arint.resources.problems import Path, nearest
 
 _PASSWORD = re.compile(r"\b[a-z][a-z0-9+.-]*://[^/?#\s'\"@:]*:[^/#\s'\"@]+@"
                        r"|\b[a-z][a-z0-9+.-]*://\S*[?&](password|passwd|pwd)=[^&\s]", re.IGNORECASE)
 
 
-def resource_of(written: Any, folder: FilePath) -> tuple[Resource | None, list[Mistake]]:
-    """The resource that a document declares, files inlined from `folder`; or None and all that is wrong with it."""
+class Document(msgspec.Struct, frozen=True):
+    """What came of one document: its data with files inlined, the resource unless there are mistakes, the mistakes."""
+
+    written: dict[str, Any]
+    resource: Resource | None
+    mistakes: tuple[Mistake, ...]
+
+
+def document_of(written: Any, folder: FilePath) -> Document:
+    """What a document declares, and all that is wrong with it; file names are relative to `folder`."""
     if not isinstance(written, dict):
-        return None, [Mistake((), "a resource is a mapping that begins with kind and name")]
+        return Document({}, None, (Mistake((), "a resource is a mapping that begins with kind and name"),))
     kind = written.get("kind")
     if kind is None:
-        return None, [Mistake((), 'the key "kind" is missing', f"kinds are {', '.join(KINDS)}")]
-    if kind not in KINDS:
-        return None, [Mistake(("kind",), f"unknown kind {kind!r}", nearest(str(kind), KINDS))]
+        return Document({}, None, (Mistake((), 'the key "kind" is missing', f"kinds are {', '.join(KINDS)}"),))
+    if not isinstance(kind, str) or kind not in KINDS:
+        return Document({}, None, (Mistake(("kind",), f"unknown kind {kind!r}", nearest(str(kind), KINDS)),))
     written, found = _inlined(written, folder)
     found += _in_fields(written, KINDS[kind])
+    found += _meaning(written, folder)
     found += _passwords(written)
-    if found:
-        return None, found
-    return _built(written, folder)
+    resource, further = (None, []) if found else _built(written)
+    return Document(written, resource, (*found, *further))
 
 
-def _built(written: dict[str, Any], folder: FilePath) -> tuple[Resource | None, list[Mistake]]:
+def _built(written: dict[str, Any]) -> tuple[Resource | None, list[Mistake]]:
     try:
         resource = from_plain(written)
     except NotValidError as error:
         return None, [Mistake((), error.what)]
-    found = [*_meaning(resource, folder)]
     size = len(canonical(resource))
     if size > LARGEST:
-        found.append(Mistake((), f"{size} bytes; a resource is at most {LARGEST}", "keep large data elsewhere"))
-    return (None if found else resource), found
+        return None, [Mistake((), f"{size} bytes; a resource is at most {LARGEST}", "keep large data elsewhere")]
+    return resource, []
 
 
 def _inlined(written: dict[str, Any], folder: FilePath) -> tuple[dict[str, Any], list[Mistake]]:
@@ -79,6 +86,9 @@ def _transport_mistakes(fields: Mapping[str, Any], role: str, usable: Mapping[st
         if not meant:
             known = ", ".join(sorted(usable)) or "none is installed"
             found.append(Mistake((), "a transport key is missing", f"transports: {known}"))
+    for key in set(fields) & (set(transports()) - set(usable)):
+        found[:] = [mistake for mistake in found if mistake.path != (key,)]
+        found.append(Mistake((key,), f"the transport {key} has no {role}s", on_key=True))
     for extra in used[1:]:
         found.append(Mistake((extra,), f'only one transport is possible, and "{used[0]}" stands here already',
                              f"declare a second {role.capitalize()}", on_key=True))
@@ -87,30 +97,37 @@ def _transport_mistakes(fields: Mapping[str, Any], role: str, usable: Mapping[st
     return found
 
 
-def _meaning(resource: Resource, folder: FilePath) -> Iterator[Mistake]:
-    """What types cannot say."""
-    if isinstance(resource, Flow):
-        from arint.flows import check_steps
-
-        for problem in check_steps(resource.steps):
-            yield Mistake(("steps", *problem.path), problem.message, problem.suggestion)
-    elif isinstance(resource, Channel):
-        if resource.to.partition("/")[0] not in ("flow", "service"):
+def _meaning(written: dict[str, Any], folder: FilePath) -> Iterator[Mistake]:
+    """What types cannot say; of fields whose type is right."""
+    kind = written["kind"]
+    if kind == "Flow":
+        yield from _steps(written.get("steps"))
+    elif kind == "Channel":
+        if str(written.get("to")).partition("/")[0] in ("connection", "topic"):
             yield Mistake(("to",), "a channel leads to flow/NAME or service/NAME",
                           "send to a connection or a topic from a flow")
-    elif isinstance(resource, Secret):
-        yield from _secret_source(resource)
-    elif isinstance(resource, Service) and not resource.code:
-        file = resource.source.rpartition(":")[0]
-        if not (folder / file).is_file():
+    elif kind == "Secret":
+        yield from _secret_source(written)
+    elif kind == "Service":
+        file, _, called = str(written.get("source")).rpartition(":")
+        if file and called and not written.get("code") and not (folder / file).is_file():
             yield Mistake(("source",), f"there is no file {file} in {folder}", "the path is relative to the manifest")
 
 
-def _secret_source(secret: Secret) -> Iterator[Mistake]:
-    if secret.source is None:
-        if not secret.digest:
+def _steps(steps: Any) -> Iterator[Mistake]:
+    from arint.flows import check_steps
+
+    if isinstance(steps, list) and all(isinstance(step, dict) for step in steps):
+        for problem in check_steps(steps):
+            yield Mistake(("steps", *problem.path), problem.message, problem.suggestion)
+
+
+def _secret_source(written: dict[str, Any]) -> Iterator[Mistake]:
+    source = written.get("from")
+    if source is None:
+        if not written.get("digest"):
             yield Mistake((), 'the key "from" is missing', "write from: {env: NAME} or from: {file: PATH}")
-    elif bool(secret.source.env) == bool(secret.source.file):
+    elif isinstance(source, dict) and bool(source.get("env")) == bool(source.get("file")):
         yield Mistake(("from",), "exactly one of env and file is needed")
 
 
