@@ -1,0 +1,45 @@
+import pytest
+
+from arint.bus import api, lookup, streams
+from arint.bus.committer import Committer
+from arint.errors import NotFoundError
+
+
+async def test_declaring_again_updates_and_keeps_what_is_there(bus):
+    await streams.ensure_core(bus)
+    await streams.ensure_core(bus)
+    await streams.ensure_flow(bus, "orders", max_bytes=2**20)
+    await streams.ensure_flow(bus, "service=price", max_bytes=2**20)
+    committer = Committer(bus, "F-orders")
+    await committer.store("m.a.a.0.orders.start", b"x", {})
+    await streams.ensure_flow(bus, "orders", max_bytes=2**21)
+    state = await streams.state(bus, "F-orders")
+    assert (state.messages, state.max_bytes) == (1, 2**21)
+    assert set(await streams.names(bus)) == {"ACTIONS", "DEAD", "LEDGER", "TOPICS", "F-orders", "F-service=price"}
+    await committer.close()
+
+
+async def test_a_consumer_is_made_once_and_deleted_once(bus):
+    await streams.ensure_flow(bus, "orders", max_bytes=2**20)
+    for _ in range(2):
+        await streams.ensure_consumer(bus, "orders", "2t0-call-approve")
+    assert (await streams.state(bus, "F-orders")).consumers == 1
+    for _ in range(2):
+        await streams.delete_consumer(bus, "F-orders", "2t0-call-approve")
+        await streams.delete_stream(bus, "F-never")
+    assert (await streams.state(bus, "F-orders")).consumers == 0
+
+
+async def test_what_is_missing_is_not_found(bus):
+    with pytest.raises(NotFoundError):
+        await streams.state(bus, "F-never")
+    with pytest.raises(NotFoundError):
+        await lookup.look_up(bus, "F-never", ">")
+    with pytest.raises(NotFoundError):
+        await lookup.get_one(bus, "F-never", "m.a")
+
+
+async def test_a_refusal_carries_the_brokers_own_code(bus):
+    with pytest.raises(api.BusError) as caught:
+        await streams.ensure_flow(bus, "orders", max_bytes=2**60)
+    assert caught.value.code
