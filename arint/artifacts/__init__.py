@@ -1,1 +1,5 @@
-"""Content-addressed code."""
+"""Content-addressed code: packed where a service is applied, unpacked where it runs."""
+
+from arint.artifacts.packing import pack, unpack
+
+__all__ = ["pack", "unpack"]

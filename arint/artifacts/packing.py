@@ -1,0 +1,154 @@
+"""A service's code as one archive, named by what it holds: the same files give the same digest on any machine.
+
+The digest is the SHA-256 of the tar before compression, so that another zlib does not look like other code.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import gzip
+import hashlib
+import io
+import os
+import shutil
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+from arint.errors import NotFoundError, NotValidError
+
+LARGEST = 32 * 2**20
+"""Of all files together, not compressed."""
+MOST_FILES = 10_000
+LEFT_OUT = frozenset({"__pycache__", "venv", "node_modules", "site-packages", "tests"})
+"""Folders that hold no code of a service, beside hidden ones and those with a `pyvenv.cfg`."""
+
+
+def pack(source_file: Path, include: Sequence[str] = ()) -> tuple[str, bytes]:
+    """Digest and bytes (tar.gz) of the code around `source_file`.
+
+    All `*.py` in its folder and below, and what the globs in `include` match there (`data/*.json`, `**/*.txt`).
+    Raises NotFoundError if the file, or what a glob names, is not there; NotValidError if it is too large.
+    """
+    folder = source_file.absolute().parent
+    if not source_file.is_file():
+        raise NotFoundError(f"there is no file {source_file.name}", where=str(folder))
+    archive = _archive(folder, sorted(_chosen(folder, source_file.name, include)))
+    return hashlib.sha256(archive).hexdigest(), gzip.compress(archive, compresslevel=6, mtime=0)
+
+
+def _chosen(folder: Path, source: str, include: Sequence[str]) -> set[str]:
+    """Names relative to the folder, with `/`."""
+    files = list(_files(folder))
+    chosen = {source} | {name for name in files if name.endswith(".py")}
+    for glob in include:
+        matched = {name for name in files if _matches(name, glob)}
+        if not matched:
+            raise NotFoundError(f"include: nothing matches {glob!r}", where=str(folder),
+                                remedy="globs are relative to the folder of the source file and stay within it")
+        chosen |= matched
+    return chosen
+
+
+def _files(folder: Path) -> Iterator[str]:
+    """All files that may be shipped; folders are not followed through symbolic links."""
+    for base, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in LEFT_OUT
+                            and not (Path(base) / name / "pyvenv.cfg").exists())
+        for name in files:
+            if not name.startswith("."):
+                yield (Path(base) / name).relative_to(folder).as_posix()
+
+
+def _matches(name: str, glob: str) -> bool:
+    """Part by part, `**` for any number of folders; a folder's name means all that is in it."""
+    return _match(PurePosixPath(name).parts, PurePosixPath(glob).parts)
+
+
+def _match(parts: tuple[str, ...], globs: tuple[str, ...]) -> bool:
+    if not globs:
+        return True
+    if globs[0] == "**":
+        return any(_match(parts[index:], globs[1:] or ("*",)) for index in range(len(parts)))
+    return bool(parts) and fnmatch.fnmatchcase(parts[0], globs[0]) and _match(parts[1:], globs[1:])
+
+
+def _archive(folder: Path, names: Sequence[str]) -> bytes:
+    stream = io.BytesIO()
+    size = 0
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for name in names:
+            data = _content(folder, name)
+            size += len(data)
+            if size > LARGEST or len(names) > MOST_FILES:
+                raise NotValidError(f"the code is larger than {LARGEST // 2**20} MiB or {MOST_FILES} files",
+                                    where=str(folder), remedy="move the service into a folder of its own")
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            entry.mode = 0o644
+            archive.addfile(entry, io.BytesIO(data))
+    return stream.getvalue()
+
+
+def _content(folder: Path, name: str) -> bytes:
+    """The file's bytes; a link may not lead out of the folder, or another machine's secrets could be shipped."""
+    file = folder / name
+    if not file.resolve().is_relative_to(folder.resolve()):
+        raise NotValidError(f"{name} is a link that leads out of the folder", where=str(folder),
+                            remedy="put a copy of the file there")
+    if file.stat().st_size > LARGEST:
+        raise NotValidError(f"{name} is larger than {LARGEST // 2**20} MiB", where=str(folder))
+    return file.read_bytes()
+
+
+def unpack(data: bytes, folder: Path, digest: str) -> None:
+    """Put the code into `folder`, all or nothing; if it is there already, leave it.
+
+    Raises NotValidError if the bytes are not what the digest names, or hold anything but plain files within.
+    """
+    if folder.is_dir():
+        return
+    archive = _decompressed(data)
+    if hashlib.sha256(archive).hexdigest() != digest:
+        raise NotValidError("the code is not what its digest names", where=digest[:12],
+                            remedy="apply the service again")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    making = Path(tempfile.mkdtemp(prefix=f".{digest[:12]}-", dir=folder.parent))
+    try:
+        _extract(archive, making)
+        making.replace(folder)
+    except OSError:
+        if not folder.is_dir():  # else another process was first, with the same content
+            raise
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+
+
+def _decompressed(data: bytes) -> bytes:
+    """The tar, read no further than what `pack` can have written."""
+    limit = LARGEST + MOST_FILES * 4096
+    try:
+        stream = zlib.decompressobj(wbits=31)
+        archive = stream.decompress(data, limit)
+    except zlib.error as error:
+        raise NotValidError(f"the code is no archive: {error}") from None
+    if not stream.eof:
+        raise NotValidError("the code's archive is cut off, or too large")
+    return archive
+
+
+def _extract(archive: bytes, folder: Path) -> None:
+    try:
+        with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as tar:
+            for entry in tar:
+                name = PurePosixPath(entry.name)
+                if not entry.isreg() or name.is_absolute() or ".." in name.parts:
+                    raise NotValidError(f"the code's archive holds {entry.name!r}, which is no plain file within")
+                file = folder / name
+                file.parent.mkdir(parents=True, exist_ok=True)
+                content = tar.extractfile(entry)
+                file.write_bytes(content.read() if content else b"")
+    except tarfile.TarError as error:
+        raise NotValidError(f"the code is no archive: {error}") from None

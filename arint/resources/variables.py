@@ -1,0 +1,73 @@
+"""`${NAME}` in channels, connections and the config of services: resolved on the node, from declared variables.
+
+`$${NAME}` stands for the text `${NAME}`. Flows are left alone: their languages use the dollar themselves. Secrets are
+no variables: they are `{secret: name}`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+from arint.errors import NotValidError
+from arint.resources.kinds import Channel, Connection, Resource, Service, key_of
+from arint.resources.problems import Path, nearest, path_text
+
+_VARIABLE = re.compile(r"(\$?)\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_Any = TypeVar("_Any", bound=Resource)
+
+
+def resolve(value: Any, variables: Mapping[str, str], *, where: str = "", path: Path = ()) -> Any:
+    """`value` with every `${NAME}` in its texts (not its keys) replaced.
+
+    What a variable holds is not looked at again. Raises NotValidError that names the place and the nearest variable.
+    """
+    if isinstance(value, str):
+        return _resolve_text(value, variables, where, path) if "${" in value else value
+    if isinstance(value, dict):
+        return {key: resolve(item, variables, where=where, path=(*path, key)) for key, item in value.items()}
+    if isinstance(value, list):
+        return [resolve(item, variables, where=where, path=(*path, index)) for index, item in enumerate(value)]
+    return value
+
+
+def _resolve_text(text: str, variables: Mapping[str, str], where: str, path: Path) -> str:
+    def replaced(match: re.Match[str]) -> str:
+        escaped, name = match.groups()
+        if escaped:
+            return match[0][1:]
+        if name not in variables:
+            place = " ".join(filter(None, (where, path_text(path))))
+            raise NotValidError(f"the variable {name} is not declared on this node", where=place or None,
+                                remedy=nearest(name, variables) or "no variable is declared")
+        return variables[name]
+
+    return _VARIABLE.sub(replaced, text)
+
+
+def resolve_resource(resource: _Any, variables: Mapping[str, str]) -> _Any:
+    """The resource as this node uses it. Raises NotValidError."""
+    if isinstance(resource, Channel | Connection):
+        spec = resolve(resource.spec, variables, where=key_of(resource), path=(resource.transport,))
+        return msgspec.structs.replace(resource, spec=spec)
+    if isinstance(resource, Service) and resource.config:
+        config = resolve(resource.config, variables, where=key_of(resource), path=("config",))
+        return msgspec.structs.replace(resource, config=config)
+    return resource
+
+
+def names_in(resource: Resource) -> set[str]:
+    """The names of the variables that this resource needs."""
+    if isinstance(resource, Channel | Connection):
+        return _names(resource.spec)
+    return _names(resource.config) if isinstance(resource, Service) else set()
+
+
+def _names(value: Any) -> set[str]:
+    if isinstance(value, str):
+        return {match[2] for match in _VARIABLE.finditer(value) if not match[1]}
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return set().union(*map(_names, parts))
