@@ -167,8 +167,8 @@ def _authenticated(route: Route, headers: dict[bytes, bytes]) -> str:
 def _check_headers(route: Route, pairs: list[tuple[bytes, bytes]], headers: dict[bytes, bytes]) -> None:
     if sum([len(name) + len(value) for name, value in pairs]) > route.largest_headers:
         raise problems.headers_too_large(route.largest_headers)
-    if len(headers.get(b"idempotency-key", b"")) > _LONGEST_KEY:
-        raise problems.malformed(f"Idempotency-Key may have at most {_LONGEST_KEY} characters")
+    if not 0 < len(headers.get(b"idempotency-key", b"-")) <= _LONGEST_KEY:
+        raise problems.malformed(f"Idempotency-Key must have between 1 and {_LONGEST_KEY} characters")
     if len(headers.get(b"x-correlation-id", b"")) > _LONGEST_KEY:
         raise problems.malformed(f"X-Correlation-Id may have at most {_LONGEST_KEY} characters")
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
