@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -23,7 +22,7 @@ from arint.errors import (
 from arint.message import ENVELOPE_HEADER, Failure, Message, decode_message, encode_envelope
 
 _IDENTITY = "Arint-Id"          # root.id.run.attempt: what a stored message's subject says
-_DEADLINE = "Arint-Deadline"    # seconds since the epoch
+_TIMEOUT = "Arint-Timeout"      # in seconds, not a time of day: clocks differ between machines
 _FAILURE = "Arint-Failure"
 _KNOWN: dict[str, type[ArintError]] = {error.title: error for error in (
     RejectedError, SystemUnavailableError, NotFoundError, DeniedError, TimedOutError, UnreachableError, MessageError)}
@@ -38,7 +37,7 @@ async def ask(bus: Bus, subject: str, message: Message, timeout: float) -> Messa
     Raises what the answerer raised (as the error of the same title, else MessageError), TimedOutError, or
     UnreachableError where nobody answers.
     """
-    headers = {**_headers(message), _DEADLINE: f"{time.time() + timeout:.3f}"}
+    headers = {**_headers(message), _TIMEOUT: f"{timeout:.3f}"}
     reply = await bus.request(subject, message.body, timeout, headers)
     failure = header_lines.find(reply.header, _FAILURE.encode())
     if failure is not None:
@@ -47,13 +46,11 @@ async def ask(bus: Bus, subject: str, message: Message, timeout: float) -> Messa
 
 
 async def answer(bus: Bus, subject: str, answerer: Answerer, queue: str = "arint") -> Subscription:
-    """Answer requests until the subscription is closed. What came too late is not begun."""
+    """Answer requests until the subscription is closed; work that its caller waits for no more is cancelled."""
 
     async def on_request(request: Request) -> None:
-        stamp = header_lines.find(request.header, _DEADLINE.encode())
-        left = float(stamp) - time.time() if stamp else 30.0
-        if left <= 0:
-            return  # nobody waits any more
+        stamp = header_lines.find(request.header, _TIMEOUT.encode())
+        left = float(stamp) if stamp else 30.0
         try:
             async with asyncio.timeout(left):
                 result = await answerer(_message(Reply(request.subject, request.body, request.header)), left)

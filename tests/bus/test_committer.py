@@ -1,6 +1,7 @@
 import asyncio
 
 import pytest
+import uvloop
 
 from arint.bus import lookup, streams
 from arint.bus.committer import Committer
@@ -93,9 +94,14 @@ async def test_closing_refuses_what_comes_later(bus, committer):
         await committer.store(place(2), b"", {})
 
 
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
 @pytest.mark.parametrize("tls", [False, True])
-async def test_a_broker_killed_under_load_loses_and_doubles_nothing(nats_factory, settings, tls):
+def test_a_broker_killed_under_load_loses_and_doubles_nothing(nats_factory, settings, tls, run):
     server = nats_factory(tls=tls)
+    run(_a_broker_killed_under_load_loses_and_doubles_nothing(server, settings))
+
+
+async def _a_broker_killed_under_load_loses_and_doubles_nothing(server, settings):
     async with await Bus.connect(settings(server)) as bus:
         await streams.ensure_flow(bus, "orders", max_bytes=64 * 2**20)
         committer = Committer(bus, STREAM, deadline=30)

@@ -1,6 +1,7 @@
 import asyncio
 
 import pytest
+import uvloop
 
 from arint.bus import streams
 from arint.bus.committer import Committer
@@ -103,22 +104,22 @@ async def test_a_nak_comes_again_after_its_delay_and_holds_up_nobody(bus, stream
 
 
 async def test_a_coroutine_handler_runs_beside_others_and_its_error_naks(bus, stream, until):
-    seen, together = [], asyncio.Barrier(4)
-    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+    seen, together, reported = [], asyncio.Barrier(4), []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context["exception"]))
 
     async def handler(incoming) -> None:
         seen.append(incoming.delivered)
+        if incoming.delivered == 1:
+            await together.wait()  # passes only when all four are being worked at
         if incoming.body == b"0" and incoming.delivered == 1:
             raise RuntimeError("the handler's own")
-        if incoming.delivered == 1:
-            await asyncio.wait_for(asyncio.shield(asyncio.sleep(0)), 1)
         incoming.ack()
 
     consumer = PullConsumer(bus, FLOW, "start", handler)
     await consumer.start()
     await fill(bus, 4)
     await until(lambda: len(seen) == 5)
-    assert sorted(seen) == [1, 1, 1, 1, 2] and together.n_waiting == 0
+    assert sorted(seen) == [1, 1, 1, 1, 2] and [str(one) for one in reported] == ["the handler's own"]
     await consumer.stop()
 
 
@@ -180,9 +181,14 @@ async def test_a_deleted_consumer_is_made_anew(bus, stream, until):
     await consumer.stop()
 
 
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
 @pytest.mark.parametrize("tls", [False, True])
-async def test_it_goes_on_after_the_broker_was_killed(nats_factory, settings, until, tls):
+def test_it_goes_on_after_the_broker_was_killed(nats_factory, settings, until, tls, run):
     server = nats_factory(tls=tls)
+    run(_it_goes_on_after_the_broker_was_killed(server, settings, until))
+
+
+async def _it_goes_on_after_the_broker_was_killed(server, settings, until):
     async with await Bus.connect(settings(server)) as bus:
         await streams.ensure_flow(bus, FLOW, max_bytes=64 * 2**20)
         collector = Collector()
