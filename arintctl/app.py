@@ -58,7 +58,7 @@ def build() -> Any:
                       context_settings={"help_option_names": ["-h", "--help"]}, help=DESCRIPTION, epilog=EPILOG)
 
     @app.callback()
-    def root(ctx: typer.Context, output: OutputFormat = None, home: HomePath = None, context: ContextName = None,
+    def root(ctx: typer.Context, *, output: OutputFormat = None, home: HomePath = None, context: ContextName = None,
              quiet: Quiet = False, verbose: Verbose = False,
              version: Annotated[bool, typer.Option("--version", "-V", is_eager=True, callback=_show_version,
                                                    help="Print the version.")] = False) -> None:

@@ -119,18 +119,19 @@ def _parent(hop: Hop, earlier: Sequence[Hop], stored: Mapping[tuple[str, int, st
     """The hop that names this one among what it stored next; of several, the latest before it."""
     known = stored.get(hop.place)
     cause = known.cause if known else ""
-    candidates = [one for one in earlier if one.run == hop.run and _leads_to(one, hop)]
+    candidates = [one for one in earlier if _leads_to(one, hop)]
     of_the_message = [one for one in candidates if one.message in (hop.message, cause)]
     found = of_the_message or candidates
     return found[-1] if found else None
 
 
 def _leads_to(one: Hop, other: Hop) -> bool:
-    """Whether an attempt of `one` stored `other`: named by its stage, or by its flow and stage."""
-    names = {other.stage} if one.flow == other.flow else set()
-    names |= {f"{other.flow}.{other.stage}", f"{other.flow}/{other.stage}"}
-    return any(name in names or name.endswith(f".{other.message}.{other.run}.{other.flow}.{other.stage}")
-               for attempt in one.attempts for name in attempt.to)
+    """Whether an attempt of `one` stored `other`: named by its stage, its flow and stage, or its subject."""
+    subject_end = f".{other.message}.{other.run}.{other.flow}.{other.stage}"
+    names = {f"{other.flow}.{other.stage}", f"{other.flow}/{other.stage}"} if one.run == other.run else set()
+    if one.flow == other.flow and one.run == other.run:
+        names.add(other.stage)
+    return any(name in names or name.endswith(subject_end) for attempt in one.attempts for name in attempt.to)
 
 
 def _story(root: str, hops: Sequence[Hop], stored: Mapping[tuple[str, int, str, str], Input]) -> Story:

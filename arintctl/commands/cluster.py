@@ -22,7 +22,7 @@ app = commands()
 
 
 @verb(app, "up", example="arintctl up --home ./home")
-def up(session: Session,
+def up(session: Session, *,
        cluster: Annotated[str, typer.Option(help="The cluster's name, for a new home.")] = "local",
        node: Annotated[str, typer.Option(help="The node's name, for a new home (default: this machine's).")] = "",
        host: Annotated[str, typer.Option(help="The address to listen on, for a new home.")] = "127.0.0.1",
@@ -57,8 +57,8 @@ def _told(result: UpResult) -> str:
 
 
 @verb(app, "down", example="arintctl down --purge --yes")
-def down(session: Session,
-         purge: Annotated[bool, typer.Option("--purge", help="Remove the home: messages, configuration, keys.")] = False,
+def down(session: Session, *,
+         purge: Annotated[bool, typer.Option("--purge", help="Remove the home: messages, keys, all.")] = False,
          yes: options.Yes = False,
          grace: Annotated[str, typer.Option(metavar="DURATION", help="For messages under way.")] = "30s") -> None:
     """Stop everything that runs from this home; with --purge, remove it too."""

@@ -1,0 +1,34 @@
+# Daily habits. `make up` on a fresh clone ends with the example's orders delivered; `make test` runs everything.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.stamp
+PACKAGES := arint arintctl nodeagent plugins tui
+
+.PHONY: up down test lint bench docs
+
+up: $(STAMP)
+	$(BIN)/arintctl up
+	$(BIN)/arintctl demo orders
+
+down: $(STAMP)
+	$(BIN)/arintctl down
+
+test: $(STAMP)
+	$(BIN)/pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP)
+	set -e; for file in bench/bench_*.py; do $(BIN)/python $$file; done
+
+docs: $(STAMP)
+	$(BIN)/python -m arintctl.reference
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@

@@ -1,0 +1,175 @@
+"""Changing the configuration: plan, apply, delete, rollback. Each makes one change set, or none."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from arint.errors import ConflictError, NotFoundError
+from arint.operations.desired import Desired, desired_from
+from arint.operations.history import applied
+from arint.operations.progress import Progress, Step, silent
+from arint.operations.rollout import wait_until_ready
+from arint.resources.canonical import canonical
+from arint.resources.diff import Change, diff
+from arint.resources.graph import still_used
+
+if TYPE_CHECKING:
+    from arint.operations.connect import Link
+    from arint.resources.kinds import Resource
+
+
+class ApplyArguments(msgspec.Struct, frozen=True, kw_only=True):
+    """What to apply. `check` is the head that a plan was made against; -1 does not ask. `timeout` in seconds."""
+
+    paths: tuple[Path, ...]
+    prune: bool = False
+    check: int = -1
+    message: str = ""
+    author: str = ""
+    wait: bool = True
+    timeout: float = 60.0
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What would change, and the head that this was compared with (`apply --check`)."""
+
+    check: int
+    changes: tuple[Change, ...]
+
+
+class Applied(msgspec.Struct, frozen=True, kw_only=True):
+    """What was changed: the number of the change set that is head now, and whether all of it runs."""
+
+    change_set: int
+    changes: tuple[Change, ...]
+    ready: bool
+
+
+async def plan(link: Link, arguments: ApplyArguments, progress: Progress = silent) -> Plan:
+    """What `apply` would change. Raises NotValidError with every problem there is."""
+    head, changes, _ = await _compared(link, arguments, progress)
+    return Plan(check=head, changes=changes)
+
+
+async def apply(link: Link, arguments: ApplyArguments, progress: Progress = silent) -> Applied:
+    """Make the cluster what the manifests say: all of it, or nothing.
+
+    Raises NotValidError with every problem, ConflictError if head moved since `check` or meanwhile, ArintError with
+    the traceback where a service does not come up, TimedOutError where that is not known in time.
+    """
+    head, changes, desired = await _compared(link, arguments, progress)
+    if arguments.check not in (-1, head):
+        raise ConflictError(f"the configuration changed: head is {head}, the plan was made against {arguments.check}",
+                            remedy="plan again, look at what changed, then apply with the new --check")
+    if changes:
+        await _store(link, desired, progress)
+        progress(Step("making the change set"))
+        head = await _commit(link, desired.resources, head, arguments.author, arguments.message)
+    return await _finish(link, head, changes, arguments.wait, arguments.timeout, progress)
+
+
+async def delete(link: Link, keys: Sequence[str], *, dry_run: bool = False, author: str = "",
+                 wait: bool = True, timeout: float = 60.0, progress: Progress = silent) -> Applied:
+    """Remove resources (`Kind/name`). Raises NotFoundError, or ConflictError while others refer to them."""
+    head, existing = await applied(link)
+    _refuse_unknown(keys, existing)
+    used = still_used(existing, keys)
+    if used:
+        told = "; ".join(f"{key} by {', '.join(users)}" for key, users in used.items())
+        raise ConflictError(f"still in use: {told}", remedy="delete those as well, or change them first")
+    left = {key: resource for key, resource in existing.items() if key not in keys}
+    changes = changes_between(existing, left)
+    if dry_run:
+        return Applied(change_set=head, changes=changes, ready=False)
+    head = await _commit(link, left, head, author, f"delete {', '.join(keys)}")
+    return await _finish(link, head, changes, wait, timeout, progress)
+
+
+async def rollback(link: Link, to: int | None, *, dry_run: bool = False, author: str = "", wait: bool = True,
+                   timeout: float = 60.0, progress: Progress = silent) -> Applied:
+    """Make a new change set with the content of an earlier one (default: head's parent), code and secrets included.
+
+    Raises NotFoundError where that one is no longer kept.
+    """
+    sets = await link.change_sets()
+    head = await sets.head()
+    if head is None or (to is None and not head.parent):
+        raise NotFoundError("there is no earlier change set", remedy="arintctl history lists them")
+    target = head.parent if to is None else to
+    _, now = await applied(link)
+    _, then = await applied(link, target)
+    changes = changes_between(now, then)
+    if dry_run or not changes:
+        return Applied(change_set=head.number, changes=changes, ready=False)
+    made = await sets.rollback(target, expected_head=head.number, author=author or whoami(),
+                               message=f"rollback to {target}")
+    return await _finish(link, made.number, changes, wait, timeout, progress)
+
+
+def changes_between(before: Mapping[str, Resource], after: Mapping[str, Resource]) -> tuple[Change, ...]:
+    """What becomes of each resource, field by field, secrets masked. Pure."""
+    return tuple(diff(_stored(before), _stored(after)))
+
+
+def whoami() -> str:
+    """Who makes a change: the user of this process."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"
+
+
+async def _compared(link: Link, arguments: ApplyArguments,
+                    progress: Progress) -> tuple[int, tuple[Change, ...], Desired]:
+    progress(Step("reading what is applied"))
+    head, existing = await applied(link)
+    progress(Step("checking the manifests"))
+    desired = desired_from(link.home, arguments.paths, existing, prune=arguments.prune)
+    return head, changes_between(existing, desired.resources), desired
+
+
+async def _store(link: Link, desired: Desired, progress: Progress) -> None:
+    """Code and secrets first: a change set never names what is not there."""
+    from arint.artifacts import unpack
+    from arint.security.sealing import Sealer
+
+    for digest, packed in desired.artifacts.items():
+        if not link.home.artifact(digest).is_dir():
+            progress(Step(f"storing code {digest[:12]}"))
+            unpack(packed, link.home.artifact(digest), digest)
+    if desired.secrets:
+        sealer, sets = Sealer.load(link.home), await link.change_sets()
+        for (name, digest), value in desired.secrets.items():
+            if await sets.get_secret(name, digest) is None:
+                progress(Step(f"sealing secret {name}"))
+                await sets.put_secret(name, digest, sealer.seal(name, value))
+
+
+async def _commit(link: Link, resources: Mapping[str, Resource], head: int, author: str, message: str) -> int:
+    sets = await link.change_sets()
+    made = await sets.commit(_stored(resources), expected_head=head, author=author or whoami(), message=message)
+    return int(made.number)
+
+
+def _stored(resources: Mapping[str, Resource]) -> dict[str, bytes]:
+    return {key: canonical(resource) for key, resource in resources.items()}
+
+
+async def _finish(link: Link, number: int, changes: tuple[Change, ...], wait: bool, timeout: float,
+                  progress: Progress) -> Applied:
+    if wait and number:
+        await wait_until_ready(link, number, timeout=timeout, progress=progress)
+    return Applied(change_set=number, changes=changes, ready=wait)
+
+
+def _refuse_unknown(keys: Iterable[str], existing: Mapping[str, Resource]) -> None:
+    from arint.resources.problems import nearest
+
+    for key in keys:
+        if key not in existing:
+            raise NotFoundError(f"there is no {key}", remedy=nearest(key, existing) or "nothing is applied yet")

@@ -1,0 +1,170 @@
+"""Dead letters: list, show, edit, replay and drop them. Each is written into the action log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from arint.bus.subjects import Place
+from arint.errors import NotFoundError
+from arint.message import Message
+from arint.operations import trail
+from arint.operations.messages import ReplayResult, body_text, note, run_again
+from arint.operations.progress import Progress, Step, silent
+
+if TYPE_CHECKING:
+    from arint.bus.dead import DeadLetter
+    from arint.operations.connect import Link
+
+
+class DeadFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which dead letters; without a flow those of all."""
+
+    flow: str = ""
+    limit: int = 50
+
+
+class DeadSummary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One dead letter. `at` is when it died, in seconds since the epoch; `kind` and `error` say why."""
+
+    message: str
+    root: str
+    run: int
+    flow: str
+    stage: str
+    at: float
+    kind: str = ""
+    error: str = ""
+    channel: str = ""
+    size: int = 0
+
+
+class DeadDetail(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A dead letter in full; `where` and `detail` tell where in the flow or the code it failed."""
+
+    letter: DeadSummary
+    where: str = ""
+    detail: str = ""
+    content_type: str = ""
+    correlation_id: str = ""
+    headers: dict[str, str] = {}
+    variables: dict[str, object] = {}
+    body: str | None = None
+    body_base64: str | None = None
+
+
+async def list_dead(link: Link, wanted: DeadFilter) -> list[DeadSummary]:
+    """The newest dead letters, newest first."""
+    return [_summary(letter) for letter in await _letters(link, wanted)]
+
+
+async def show_dead(link: Link, message: str) -> DeadDetail:
+    """A message's dead letter with its body and the reason. Raises NotFoundError."""
+    letter = await _get(link, message)
+    text, coded = body_text(letter.message.body)
+    failure = letter.message.failure
+    return DeadDetail(
+        letter=_summary(letter), where=failure.where if failure else "", detail=failure.detail if failure else "",
+        content_type=letter.message.content_type, correlation_id=letter.message.correlation_id,
+        headers=letter.message.headers, variables=letter.message.variables, body=text, body_base64=coded)
+
+
+async def edit_dead(link: Link, message: str, body: bytes) -> DeadSummary:
+    """Give a dead letter another body; it stays dead until it is replayed. Raises NotFoundError."""
+    letter = await _get(link, message)
+    edited = msgspec.structs.replace(letter.message, body=body)
+    await note(link, letter.place, letter.message, outcome="edited", token=f"edited-{time.time_ns()}")
+    await _replace(link, letter, edited)
+    return _summary(await _get(link, message))
+
+
+async def replay_dead(link: Link, message: str, progress: Progress = silent) -> ReplayResult:
+    """Run a dead letter again at the stage where it died; it is no longer dead then.
+
+    A replay that was cut short is finished, not repeated. Raises NotFoundError.
+    """
+    from arint.bus.dead import DeadLetters
+
+    bus = await link.bus()
+    letter = await _get(link, message)
+    progress(Step(f"replaying {letter.place.message} at {letter.place.flow}.{letter.place.stage}"))
+    known = await trail.read(bus, letter.place.root)
+    run = _begun_replay(letter, known) or 1 + max(place.run for place in known.places)
+    result = await run_again(link, letter.place, letter.message, run)
+    await DeadLetters(bus).drop(letter)
+    return result
+
+
+async def drop_dead(link: Link, message: str) -> DeadSummary:
+    """Delete a dead letter for good; the action log keeps that it was. Raises NotFoundError."""
+    from arint.bus.dead import DeadLetters
+
+    letter = await _get(link, message)
+    await note(link, letter.place, letter.message, outcome="dropped", token=f"dropped-{time.time_ns()}")
+    await DeadLetters(await link.bus()).drop(letter)
+    return _summary(letter)
+
+
+async def _letters(link: Link, wanted: DeadFilter) -> Sequence[DeadLetter]:
+    """An edit that was cut short leaves two of one place: the newer one counts."""
+    from arint.bus.dead import DeadLetters
+
+    try:
+        found = await DeadLetters(await link.bus()).list(flow=wanted.flow or "*", limit=wanted.limit)
+    except NotFoundError:
+        return []
+    newest: dict[Place, DeadLetter] = {}
+    for letter in found:
+        newest.setdefault(letter.place, letter)
+    return list(newest.values())
+
+
+async def _get(link: Link, message: str) -> DeadLetter:
+    """The dead letter of a message, or the newest of those that it caused."""
+    from arint.bus.dead import DeadLetters
+
+    letters = DeadLetters(await link.bus())
+    try:
+        return await letters.get(message)
+    except NotFoundError:
+        of_tree = await letters.of_tree(message)
+        if not of_tree:
+            raise
+        return of_tree[-1]
+
+
+async def _replace(link: Link, letter: DeadLetter, edited: Message) -> None:
+    """The new one first: at no moment is there none."""
+    from arint.bus.committer import Committer
+    from arint.bus.dead import DeadLetters
+    from arint.bus.subjects import DEAD
+    from arint.message import ENVELOPE_HEADER, encode_envelope
+
+    bus = await link.bus()
+    committer = Committer(bus, DEAD)
+    try:
+        await committer.store(letter.place.dead, edited.body, {ENVELOPE_HEADER: encode_envelope(edited)},
+                              expect_new=False)
+    finally:
+        await committer.close()
+    await DeadLetters(bus).drop(letter)
+
+
+def _begun_replay(letter: DeadLetter, known: trail.Trail) -> int:
+    """The run of a replay of this letter that was written down already; 0 if there is none. Pure."""
+    runs = [int(name.split(".")[3]) for action in known.actions
+            if action.outcome == "replayed" and action.at >= letter.at
+            and (action.message, action.run, action.flow, action.stage) == letter.place[1:]
+            for name in action.to]
+    return max(runs, default=0)
+
+
+def _summary(letter: DeadLetter) -> DeadSummary:
+    place, failure = letter.place, letter.message.failure
+    return DeadSummary(
+        message=place.message, root=place.root, run=place.run, flow=place.flow, stage=place.stage, at=letter.at,
+        kind=failure.kind if failure else "", error=failure.message if failure else "",
+        channel=letter.message.channel, size=len(letter.message.body))

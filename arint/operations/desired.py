@@ -1,0 +1,137 @@
+"""From manifests to what would be stored: code packed and named by its digest, secrets read and named by theirs.
+
+Nothing is written here, so that `plan` and `apply` are the same up to the last step.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from arint.errors import ArintError
+from arint.resources.kinds import Flow, Resource, Secret, Service, key_of
+from arint.resources.manifests import Declared, load
+from arint.resources.problems import Problem, refuse
+
+if TYPE_CHECKING:
+    from arint.home import Home
+    from arint.security.sealing import Sealer
+
+
+class Desired(msgspec.Struct, frozen=True):
+    """All resources as they shall be, and what must be stored beside them."""
+
+    resources: dict[str, Resource]
+    declared: tuple[str, ...]
+    """Keys that the manifests hold; the others stay as they are."""
+    artifacts: dict[str, bytes]
+    secrets: dict[tuple[str, str], bytes]
+    """Values by name and digest; in memory only."""
+
+
+def desired_from(home: Home, paths: Sequence[Path], existing: Mapping[str, Resource], *, prune: bool) -> Desired:
+    """What the manifests ask for, over what exists (with `prune`: instead of it).
+
+    Raises NotValidError with every problem of every file.
+    """
+    declared = load(paths, existing=() if prune else existing.values())
+    reader = _Reader(home, existing)
+    resources = {item.key: reader.complete(item) for item in declared}
+    whole = resources if prune else {**existing, **resources}
+    reader.compile(declared, whole)
+    refuse(reader.problems)
+    return Desired(whole, tuple(resources), reader.artifacts, reader.secrets)
+
+
+class _Reader:
+    """Completes resource after resource, and collects problems."""
+
+    def __init__(self, home: Home, existing: Mapping[str, Resource]) -> None:
+        self.home = home
+        self.existing = existing
+        self.artifacts: dict[str, bytes] = {}
+        self.secrets: dict[tuple[str, str], bytes] = {}
+        self.problems: list[Problem] = []
+        self._sealer: Sealer | None = None
+
+    def complete(self, item: Declared) -> Resource:
+        """The resource with the digests that only the machine of the apply can know."""
+        try:
+            if isinstance(item.resource, Service):
+                return self._with_code(item.resource, item.folder)
+            if isinstance(item.resource, Secret):
+                return self._with_digest(item.resource, item.folder)
+        except (ArintError, OSError) as error:
+            self._report(item, "source" if isinstance(item.resource, Service) else "from", error)
+        return item.resource
+
+    def compile(self, declared: Sequence[Declared], whole: Mapping[str, Resource]) -> None:
+        """Every flow must compile with the flows it calls; only where the manifests are right so far."""
+        from arint.flows.compile import compile_flow
+
+        if self.problems:
+            return
+        flows = {flow.name: flow for flow in whole.values() if isinstance(flow, Flow)}
+        for item in declared:
+            if isinstance(item.resource, Flow):
+                try:
+                    compile_flow(item.resource, flows)
+                except ArintError as error:
+                    self._report(item, "steps", error)
+
+    def _with_code(self, service: Service, folder: Path) -> Service:
+        """Packed now if the source is here; what was exported names code that is stored already."""
+        from arint.artifacts import pack
+
+        source = folder / service.source.partition(":")[0]
+        if not source.is_file() and service.code and self.home.artifact(service.code).is_dir():
+            return service
+        digest, packed = pack(source, service.include)
+        self.artifacts[digest] = packed
+        return msgspec.structs.replace(service, code=digest)
+
+    def _with_digest(self, secret: Secret, folder: Path) -> Secret:
+        value = self._value(secret, folder)
+        if value is None:
+            known = self.existing.get(key_of(secret))
+            digest = secret.digest or (known.digest if isinstance(known, Secret) else "")
+            return msgspec.structs.replace(secret, digest=digest) if digest else self._unknown(secret)
+        digest = self._ring().keyed_digest(value)
+        self.secrets[secret.name, digest] = value
+        return msgspec.structs.replace(secret, digest=digest)
+
+    @staticmethod
+    def _value(secret: Secret, folder: Path) -> bytes | None:
+        """The value, where its source is at hand; one line break at the end of a file is not part of it."""
+        source = secret.source
+        if source is None:
+            return None
+        if source.env:
+            text = os.environ.get(source.env)
+            return None if text is None else text.encode()
+        file = folder / Path(source.file).expanduser()
+        return file.read_bytes().removesuffix(b"\n").removesuffix(b"\r") if file.is_file() else None
+
+    @staticmethod
+    def _unknown(secret: Secret) -> Secret:
+        source = secret.source
+        what = "no `from:` says where the value is"
+        if source is not None:
+            what = f"${source.env} is not set" if source.env else f"there is no file {source.file}"
+        raise ArintError(f"the value is not known: {what}", remedy="set it for this apply; it is sealed, then kept")
+
+    def _ring(self) -> Sealer:
+        from arint.security.sealing import Sealer
+
+        self._sealer = self._sealer or Sealer.load(self.home)
+        return self._sealer
+
+    def _report(self, item: Declared, path: str, error: Exception) -> None:
+        what = error.what if isinstance(error, ArintError) else str(error)
+        remedy = (error.remedy or "") if isinstance(error, ArintError) else ""
+        place = item.location
+        self.problems.append(Problem(place.file, place.line, place.column, path, f"{item.key}: {what}", remedy))

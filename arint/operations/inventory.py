@@ -1,0 +1,170 @@
+"""Reading resources: `{kind, name, spec, status}`, the same for a list, for one, and for a program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from arint.errors import NotFoundError, TimedOutError, UnreachableError, UsageError
+from arint.operations.history import applied
+from arint.resources.kinds import KINDS, Channel, Connection, Resource, Service, kind_of
+
+if TYPE_CHECKING:
+    from arint.home import NodeConfig
+    from arint.operations.agent import AgentStatus, InstanceStatus
+    from arint.operations.connect import Link
+
+
+class ResourceView(msgspec.Struct, frozen=True):
+    """A resource as it is shown: what was declared, and how it stands."""
+
+    kind: str
+    name: str
+    spec: dict[str, Any]
+    status: dict[str, Any]
+
+
+class Description(msgspec.Struct, frozen=True):
+    """Everything about one resource. `uses` and `used_by` are keys, `Kind/name`."""
+
+    resource: ResourceView
+    manifest: str
+    change_set: int
+    uses: tuple[str, ...]
+    used_by: tuple[str, ...]
+    instances: tuple[InstanceStatus, ...]
+
+
+def selector(word: str) -> tuple[str, str]:
+    """A kind and a name (empty: all) from `services`, `service/price` or `Service/price`; ("", "") for `all`.
+
+    Raises UsageError.
+    """
+    kind, _, name = word.partition("/")
+    if kind.lower() == "all":
+        return "", name
+    by_word = {form: known for known in KINDS for form in (known.lower(), f"{known.lower()}s")}
+    if kind.lower() not in by_word:
+        from arint.resources.problems import nearest
+
+        raise UsageError(f"there is no kind {kind!r}", remedy=nearest(kind, by_word) or "see arintctl schema --help")
+    return by_word[kind.lower()], name
+
+
+async def get(link: Link, words: tuple[str, ...]) -> list[ResourceView]:
+    """The resources that the words select (none: all), in the order of kinds, then of names.
+
+    Raises NotFoundError where a name is not there.
+    """
+    _, resources = await applied(link)
+    status = await _agent_status(link)
+    wanted = [selector(word) for word in words or ("all",)]
+    chosen: dict[str, Resource] = {}
+    for kind, name in wanted:
+        found = {key: one for key, one in resources.items()
+                 if (not kind or kind_of(one) == kind) and (not name or one.name == name)}
+        if name and not found:
+            raise _not_found(kind, name, resources)
+        chosen |= found
+    return [view(resources[key], link.config, status) for key in sorted(chosen, key=_order)]
+
+
+async def describe(link: Link, word: str) -> Description:
+    """Everything about one resource (`service/price`). Raises NotFoundError."""
+    from arint.resources.canonical import to_yaml
+    from arint.resources.graph import references, users
+
+    kind, name = selector(word)
+    if not kind or not name:
+        raise UsageError(f"{word!r} names no single resource", remedy="such as service/price")
+    number, resources = await applied(link)
+    key = f"{kind}/{name}"
+    if key not in resources:
+        raise _not_found(kind, name, resources)
+    status = await _agent_status(link)
+    resource = resources[key]
+    uses = dict.fromkeys(reference.target for reference in references(resource))
+    mine = _instances(status, name) if isinstance(resource, Service) else ()
+    return Description(resource=view(resource, link.config, status), manifest=to_yaml([resource]), change_set=number,
+                       uses=tuple(uses), used_by=tuple(users(resources.values(), key)), instances=tuple(mine))
+
+
+async def export(link: Link, words: tuple[str, ...] = (), *, number: int | None = None) -> str:
+    """The resources (of head, or of a change set) as one manifest; applying it changes nothing."""
+    from arint.resources.canonical import to_yaml
+
+    _, resources = await applied(link, number)
+    wanted = [selector(word) for word in words or ("all",)]
+    chosen = [key for key, one in resources.items()
+              if any((not kind or kind_of(one) == kind) and (not name or one.name == name) for kind, name in wanted)]
+    return to_yaml([resources[key] for key in sorted(chosen, key=_order)])
+
+
+def view(resource: Resource, config: NodeConfig, status: AgentStatus | None) -> ResourceView:
+    """A resource beside its state. Pure."""
+    from arint.resources.canonical import plain
+
+    written = plain(resource)
+    kind, name = written.pop("kind"), written.pop("name")
+    return ResourceView(kind, name, written, _status(resource, config, status))
+
+
+def _status(resource: Resource, config: NodeConfig, status: AgentStatus | None) -> dict[str, Any]:
+    if isinstance(resource, Channel):
+        return _channel_status(resource, config, status)
+    if isinstance(resource, Service):
+        return _service_status(resource, status)
+    if isinstance(resource, Connection) and status is not None:
+        since = [item.circuits[resource.name] for item in status.instances if resource.name in item.circuits]
+        return {"available": not since, **({"away_since": min(since)} if since else {})}
+    return {}
+
+
+def _channel_status(channel: Channel, config: NodeConfig, status: AgentStatus | None) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if channel.transport == "http":
+        found["url"] = f"http://{config.host}:{config.ports.http}{channel.spec.get('path', '')}"
+    if status is not None:
+        sources = _instances(status, f"system/{channel.transport}")
+        found["ready"] = any(item.state == "ready" for item in sources)
+    return found
+
+
+def _service_status(service: Service, status: AgentStatus | None) -> dict[str, Any]:
+    found: dict[str, Any] = {"desired": service.replicas if service.mode == "replicated" else 1,
+                             "version": service.code[:12]}
+    if status is not None:
+        mine = _instances(status, service.name)
+        found["ready"] = sum(item.state == "ready" for item in mine)
+        found["processed"] = sum(item.processed for item in mine)
+        found["failed"] = sum(item.failed for item in mine)
+        errors = [item.error for item in mine if item.error]
+        if errors:
+            found["error"] = errors[0]
+    return found
+
+
+def _instances(status: AgentStatus | None, service: str) -> list[InstanceStatus]:
+    return [item for item in status.instances if item.service == service] if status else []
+
+
+async def _agent_status(link: Link) -> AgentStatus | None:
+    """How things stand; None where no agent answers: what is declared can be read all the same."""
+    try:
+        return await link.agent.status(within=1.0)
+    except (UnreachableError, TimedOutError):
+        return None
+
+
+def _order(key: str) -> tuple[int, str]:
+    kind, _, name = key.partition("/")
+    return list(KINDS).index(kind), name
+
+
+def _not_found(kind: str, name: str, resources: Mapping[str, Resource]) -> NotFoundError:
+    from arint.resources.problems import nearest
+
+    names = [one.name for one in resources.values() if not kind or kind_of(one) == kind]
+    return NotFoundError(f"there is no {kind or 'resource'} {name!r}", remedy=nearest(name, names) or "none is applied")

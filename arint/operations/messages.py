@@ -1,0 +1,238 @@
+"""Messages: the newest, one in full, and running one again."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from arint.actions import Action
+from arint.bus.subjects import ACTIONS, Place, stream_of
+from arint.errors import NotFoundError, TimedOutError, UnreachableError
+from arint.message import ENVELOPE_HEADER, Message, encode_envelope
+from arint.operations import trail
+from arint.operations.progress import Progress, Step, silent
+from arint.operations.story import Hop, MessageState, Story, state_of, tell
+
+if TYPE_CHECKING:
+    from arint.operations.connect import Link
+
+_RECORDS_A_MESSAGE = 12
+"""How many action records to read for each message to be listed."""
+
+
+class ListArguments(msgspec.Struct, frozen=True, kw_only=True):
+    """Which messages. `since` in seconds since the epoch; empty words ask for all."""
+
+    flow: str = ""
+    channel: str = ""
+    state: str = ""
+    since: float = 0.0
+    limit: int = 20
+
+
+class MessageSummary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One line of the list: the message from outside, and how it stands."""
+
+    id: str
+    state: MessageState
+    channel: str = ""
+    flow: str = ""
+    stage: str = ""
+    at: float = 0.0
+    ended: float = 0.0
+    attempts: int = 0
+    size: int = 0
+    error: str = ""
+
+
+class MessageDetail(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A message as it entered one stage. A body that is not UTF-8 stands in `body_base64`."""
+
+    id: str
+    root: str
+    run: int
+    flow: str
+    stage: str
+    state: MessageState
+    channel: str = ""
+    caller: str = ""
+    content_type: str = ""
+    correlation_id: str = ""
+    cause: str = ""
+    traceparent: str = ""
+    created: float = 0.0
+    change_set: int = 0
+    headers: dict[str, str] = {}
+    variables: dict[str, object] = {}
+    size: int = 0
+    body: str | None = None
+    body_base64: str | None = None
+    stages: tuple[str, ...] = ()
+
+
+class ReplayResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What was stored to be run again."""
+
+    id: str
+    root: str
+    run: int
+    flow: str
+    stage: str
+
+
+async def list_messages(link: Link, arguments: ListArguments) -> list[MessageSummary]:
+    """The newest messages, the newest first, as the action log tells of them."""
+    records = await trail.newest_actions(await link.bus(), flow=arguments.flow,
+                                         limit=arguments.limit * _RECORDS_A_MESSAGE)
+    by_root: dict[str, list[Action]] = defaultdict(list)
+    for record in records:
+        by_root[record.root].append(record)
+    found = [summary(root, actions) for root, actions in by_root.items()]
+    wanted = [message for message in found if _fits(message, arguments)]
+    return sorted(wanted, key=lambda message: message.at, reverse=True)[:arguments.limit]
+
+
+def summary(root: str, actions: Sequence[Action]) -> MessageSummary:
+    """How a message stands, from its action records alone. Pure."""
+    story = tell(root, (), actions)
+    last = max(actions, key=lambda action: action.at)
+    begun = {hop.stage for hop in story.hops}
+    is_waiting = any(_stage_in(name) not in begun for action in actions for name in action.to)
+    state = "processing" if story.state == "done" and is_waiting else story.state
+    return MessageSummary(
+        id=root, state=state, channel=story.channel, flow=story.flow, stage=last.stage,
+        at=min(action.at for action in actions), ended=story.ended if state == story.state else 0.0,
+        attempts=max(action.attempt for action in actions), size=max(action.size for action in actions),
+        error=last.error if state in ("dead", "paused") or last.outcome == "failed" else "")
+
+
+async def story_of(link: Link, message: str) -> Story:
+    """Every hop of a message and of all that came of it. Raises NotFoundError."""
+    found = await trail.read(await link.bus(), message)
+    return tell(found.root, found.inputs, found.actions, [letter.place for letter in found.dead])
+
+
+async def show_message(link: Link, message: str, *, stage: str = "") -> MessageDetail:
+    """A message as it came in, or as it entered `stage`. Raises NotFoundError, also where it was trimmed."""
+    found = await trail.read(await link.bus(), message)
+    stored = _pick(found, message, stage)
+    hops = tell(found.root, found.inputs, found.actions, [letter.place for letter in found.dead]).hops
+    return _detail(stored.place, stored.message, hops)
+
+
+async def replay_message(link: Link, message: str, *, stage: str = "", progress: Progress = silent) -> ReplayResult:
+    """Store a message once more, as a run of its own, to enter at `stage` (default: where it came in).
+
+    Raises NotFoundError where its input was trimmed already.
+    """
+    bus = await link.bus()
+    found = await trail.read(bus, message)
+    stored = _pick(found, message, stage)
+    progress(Step(f"replaying {stored.place.message} at {stored.place.flow}.{stored.place.stage}"))
+    run = 1 + max(place.run for place in found.places)
+    return await run_again(link, stored.place, stored.message, run)
+
+
+async def run_again(link: Link, place: Place, message: Message, run: int) -> ReplayResult:
+    """Store a message as the run `run` at `place`. What is written down first can be finished after a crash.
+
+    Raises NotFoundError where the flow is gone, UnreachableError where its stream takes nothing.
+    """
+    again = place._replace(run=run)
+    streams = await trail.flow_streams(await link.bus())
+    if stream_of(place.flow) not in streams:
+        raise NotFoundError(f"the flow {place.flow} is no longer there", where=place.message,
+                            remedy="apply it again, then replay")
+    await note(link, place, message, outcome="replayed", token=f"replayed-{run}", to=(again.subject,))
+    fresh = msgspec.structs.replace(message, run=run, failure=None)
+    await _store(link, stream_of(place.flow), again.subject, fresh.body, {ENVELOPE_HEADER: encode_envelope(fresh)})
+    return ReplayResult(id=place.message, root=place.root, run=run, flow=place.flow, stage=place.stage)
+
+
+async def note(link: Link, place: Place, message: Message, *, outcome: str, token: str,
+               to: tuple[str, ...] = ()) -> None:
+    """Write into the action log what an administrator did with a message."""
+    action = msgspec.convert({
+        "root": place.root, "message": place.message, "run": place.run, "flow": place.flow, "stage": place.stage,
+        "attempt": max(message.attempt, 1), "at": time.time(), "node": link.config.node, "instance": "arintctl",
+        "outcome": outcome, "to": to, "change_set": message.change_set, "channel": message.channel,
+        "size": len(message.body)}, Action)
+    await _store(link, ACTIONS, f"{place.actions[:-1]}{token}", msgspec.json.encode(action), {})
+
+
+async def _store(link: Link, stream: str, subject: str, body: bytes, headers: Mapping[str, str | bytes]) -> None:
+    from arint.bus.committer import Committer
+    from arint.plugins import FullError
+
+    committer = Committer(await link.bus(), stream)
+    try:
+        await committer.store(subject, body, headers)
+    except FullError as error:
+        raise UnreachableError(f"the bus did not take it: {error}", where=stream,
+                               remedy="see arintctl doctor, then do it again: nothing is stored twice") from None
+    finally:
+        await committer.close()
+
+
+def body_text(body: bytes) -> tuple[str | None, str | None]:
+    """The body as text, or else in base 64."""
+    try:
+        return body.decode(), None
+    except UnicodeDecodeError:
+        return None, base64.b64encode(body).decode()
+
+
+async def until_settled(link: Link, message: str, *, timeout: float) -> Story:
+    """Wait until nothing of a message is under way any more. Raises TimedOutError."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        try:
+            story = await story_of(link, message)
+        except NotFoundError:
+            await asyncio.sleep(0.1)
+            continue
+        if state_of(story.hops) in ("done", "dead"):
+            return story
+        await asyncio.sleep(0.1)
+    raise TimedOutError(f"the message is not settled after {timeout:g} s", where=message,
+                        remedy=f"arintctl why {message}")
+
+
+def _fits(message: MessageSummary, arguments: ListArguments) -> bool:
+    return ((not arguments.channel or message.channel == arguments.channel)
+            and (not arguments.state or message.state == arguments.state)
+            and message.at >= arguments.since)
+
+
+def _stage_in(name: str) -> str:
+    """The stage that an action's `to` names: by itself, after its flow, or as a whole subject."""
+    return name.replace("/", ".").rpartition(".")[2]
+
+
+def _pick(found: trail.Trail, message: str, stage: str) -> trail.StoredInput:
+    """The stored input asked for: the message's first, or that of a stage (its newest run)."""
+    mine = [item for item in found.stored if item.place.message == message] or list(found.stored)
+    if stage:
+        mine = [item for item in found.stored if item.place.stage == stage]
+    if not mine:
+        known = ", ".join(sorted({item.place.stage for item in found.stored})) or "none: they were trimmed"
+        raise NotFoundError(f"its input of stage {stage or 'start'} is not kept", where=message,
+                            remedy=f"kept: {known}; a flow's `keep` says how long")
+    return mine[-1] if stage else mine[0]
+
+
+def _detail(place: Place, message: Message, hops: Sequence[Hop]) -> MessageDetail:
+    text, coded = body_text(message.body)
+    return MessageDetail(
+        id=place.message, root=place.root, run=place.run, flow=place.flow, stage=place.stage, state=state_of(hops),
+        channel=message.channel, caller=message.caller, content_type=message.content_type,
+        correlation_id=message.correlation_id, cause=message.cause, traceparent=message.traceparent,
+        created=message.created, change_set=message.change_set, headers=message.headers,
+        variables=message.variables, size=len(message.body), body=text, body_base64=coded,
+        stages=tuple(dict.fromkeys(hop.stage for hop in hops)))

@@ -1,0 +1,58 @@
+"""Waiting until what was declared runs; or telling, with the worker's own words, why it does not."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from arint.errors import ArintError, TimedOutError
+from arint.operations.progress import Progress, Step, silent
+
+if TYPE_CHECKING:
+    from arint.operations.agent import AgentStatus, InstanceStatus
+    from arint.operations.connect import Link
+
+_POLL = 0.1
+
+
+async def wait_until_ready(link: Link, change_set: int, *, timeout: float, progress: Progress = silent) -> AgentStatus:
+    """Wait until every instance serves the change set.
+
+    Raises ArintError with the traceback of a service that failed, TimedOutError after `timeout` seconds.
+    """
+    deadline = time.monotonic() + timeout
+    said = ""
+    while True:
+        status = await link.agent.status()
+        refuse_failed(status, change_set)
+        late = late_instances(status, change_set)
+        if not late and status.change_set >= change_set:
+            progress(Step(f"change set {change_set} runs", done=True))
+            return status
+        waiting = f"waiting for {', '.join(late)}" if late else f"waiting for the agent to see change set {change_set}"
+        if waiting != said:
+            progress(Step(said := waiting))
+        if time.monotonic() > deadline:
+            raise TimedOutError(f"{waiting}, for {timeout:g} s", where=f"change set {change_set}",
+                                remedy="it is applied and goes on; arintctl status shows how it stands")
+        await asyncio.sleep(_POLL)
+
+
+def late_instances(status: AgentStatus, change_set: int) -> list[str]:
+    """The instances that do not yet serve the change set; those that leave do not count. Pure."""
+    return [item.instance for item in status.instances
+            if item.state != "draining" and (item.state != "ready" or item.change_set < change_set)]
+
+
+def refuse_failed(status: AgentStatus, change_set: int) -> None:
+    """Raise ArintError if an instance of the change set failed."""
+    for item in status.instances:
+        if item.state == "failed" and item.change_set >= change_set:
+            raise ArintError(f"{item.instance} failed\n{_words(item)}", where=f"node {status.node}",
+                             remedy=f"correct it and apply again, or: arintctl rollback; more: "
+                                    f"arintctl logs {item.instance}")
+
+
+def _words(item: InstanceStatus) -> str:
+    return item.error.rstrip() or "it gave no reason"

@@ -1,0 +1,77 @@
+"""demo: an example with its samples, followed to the end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from arint.errors import ArintError
+from arintctl import options
+from arintctl.output import Column, Table, aligned, write
+from arintctl.session import Session
+from arintctl.text import lasting
+from arintctl.verb import commands, verb
+
+if TYPE_CHECKING:
+    from arint.operations.demo import DemoResult
+
+app = commands()
+
+
+def _arrived(value: bool | None) -> str:
+    return "not asked for" if value is None else "yes" if value else "no"
+
+
+ORDERS = Table((
+    Column("ORDER", lambda row: row.order or row.sample),
+    Column("MESSAGE", lambda row: row.message),
+    Column("STATE", lambda row: row.state),
+    Column("DATABASE", lambda row: _arrived(row.database)),
+    Column("SECOND SYSTEM", lambda row: _arrived(row.partner)),
+    Column("CALLBACK", lambda row: _arrived(row.callback)),
+    Column("TOOK", lambda row: "(sent before)" if row.repeated else lasting(row.took)),
+    Column("ERROR", lambda row: row.error.splitlines()[-1] if row.error else ""),
+), name=lambda row: str(row.message))
+
+
+@verb(app, "demo", example="arintctl demo orders --outage 5s")
+def demo(session: Session,
+         example: Annotated[str, typer.Argument(help="An example's name, or its folder.")] = "orders", *,
+         outage: Annotated[str, typer.Option(metavar="DURATION", help="How long its second system is away.")] = "3s",
+         timeout: options.Timeout = "90s") -> None:
+    """Feed an example with its sample messages, and follow each to its end.
+
+    Starts the cluster where it does not run. Whoever runs it twice sees that nothing is stored twice.
+    """
+    from arint.operations.demo import DemoArguments, find_example
+    from arint.operations.demo import demo as operation
+    from arintctl.contexts import record
+
+    arguments = DemoArguments(folder=find_example(example), outage=options.seconds_of(outage),
+                              timeout=options.seconds_of(timeout))
+    result = session.run(lambda link, progress: operation(link, arguments, progress))
+    record(session.home().path, session.settings.context or "")
+    if session.is_data:
+        session.data(result)
+    elif session.form == "name":
+        write("\n".join(order.message for order in result.orders))
+    else:
+        write(_told(result))
+    if not result.as_expected:
+        raise ArintError("not every order arrived where it belongs", remedy="arintctl why MESSAGE tells where it is")
+
+
+def _told(result: DemoResult) -> str:
+    dead = [order for order in result.orders if order.state == "dead"]
+    large = next((order for order in result.orders if "large" in order.sample), result.orders[0])
+    lines = [aligned(result.orders, ORDERS, wide=False), ""]
+    if result.outage and result.refused:
+        lines.append(f"The second system was away for {lasting(result.outage)} and turned {result.refused} requests "
+                     f"away; the orders waited, and each arrived once.")
+    if dead:
+        lines.append(f"Order {dead[0].order or dead[0].sample} does not match the schema: it is a dead letter.")
+    lines += ["", "Try next:", f"  arintctl why {large.message}", "  arintctl dlq list", "  arintctl status",
+              "  arintctl logs price", f"  curl -i {result.url} -H \"X-API-Key: $(cat examples/orders/orders.key)\" "
+              f"--json @examples/orders/samples/01-bolts.json", "  arintctl console"]
+    return "\n".join(lines)

@@ -1,0 +1,110 @@
+"""Messages: list, show and replay them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from arintctl import options
+from arintctl.completion import complete_flow, complete_message
+from arintctl.output import Column, Table, columned, write
+from arintctl.session import Session
+from arintctl.text import clock, lasting, octets_text, printable
+from arintctl.verb import commands, verb
+
+if TYPE_CHECKING:
+    from arint.operations.messages import MessageDetail, ReplayResult
+
+app = commands()
+Id = Annotated[str, typer.Argument(metavar="MESSAGE", help="The message's id.", autocompletion=complete_message)]
+Stage = Annotated[str, typer.Option("--stage", help="A stage of the flow; default: where it came in.")]
+
+MESSAGES = Table((
+    Column("MESSAGE", lambda row: row.id),
+    Column("WHEN", lambda row: clock(row.at)),
+    Column("STATE", lambda row: row.state),
+    Column("CHANNEL", lambda row: row.channel),
+    Column("FLOW", lambda row: row.flow),
+    Column("STAGE", lambda row: row.stage),
+    Column("TOOK", lambda row: lasting(row.ended - row.at) if row.ended else ""),
+    Column("ATTEMPTS", lambda row: row.attempts, wide=True),
+    Column("SIZE", lambda row: octets_text(row.size), wide=True),
+    Column("ERROR", lambda row: row.error.splitlines()[0] if row.error else ""),
+), name=lambda row: str(row.id), empty="no messages yet")
+
+
+@verb(app, "list", example="arintctl message list --state dead --since 1h")
+def list_(session: Session, *,
+          flow: Annotated[str, typer.Option(help="Only of this flow.", autocompletion=complete_flow)] = "",
+          channel: Annotated[str, typer.Option(help="Only those that came in there.")] = "",
+          state: Annotated[str, typer.Option(help="processing, paused, done or dead.")] = "",
+          since: Annotated[str, typer.Option(metavar="DURATION", help="Only those of the last 10m, 1h, 2d.")] = "",
+          limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 20) -> None:
+    """List the newest messages and how they stand."""
+    import time
+
+    from arint.operations.messages import ListArguments, list_messages
+
+    begun = time.time() - options.seconds_of(since) if since else 0.0
+    arguments = ListArguments(flow=flow, channel=channel, state=state, since=begun, limit=limit)
+    session.rows(session.run(lambda link, _: list_messages(link, arguments)), MESSAGES)
+
+
+@verb(app, "show", example="arintctl message show 01JD0W7Y3F0S8Q6Z4K2M5N7P9R")
+def show(session: Session, message: Id, *, stage: Stage = "") -> None:
+    """Show a message: its headers and body as it came in, or as it entered a stage."""
+    from arint.operations.messages import show_message
+
+    found = session.run(lambda link, _: show_message(link, message, stage=stage))
+    if session.is_data:
+        session.data(found)
+    elif session.form == "name":
+        write(found.id)
+    else:
+        write(_shown(found))
+
+
+def _shown(found: MessageDetail) -> str:
+    facts = [["message", found.id], ["state", found.state], ["place", f"{found.flow}.{found.stage}, run {found.run}"],
+             ["created", clock(found.created)], ["channel", found.channel], ["caller", found.caller],
+             ["cause", found.cause], ["correlation id", found.correlation_id], ["traceparent", found.traceparent],
+             ["content type", found.content_type], ["size", octets_text(found.size)],
+             ["stages", " ".join(found.stages)]]
+    facts += [[f"header {name}", value] for name, value in found.headers.items()]
+    facts += [[f"variable {name}", str(value)] for name, value in found.variables.items()]
+    head = columned([[name, printable(value)] for name, value in facts if value])
+    return f"{head}\n\n{body_shown(found.body, found.body_base64)}"
+
+
+def body_shown(text: str | None, coded: str | None) -> str:
+    """A body for the terminal."""
+    if text is not None:
+        return printable(text, multiline=True)
+    return f"(not UTF-8; in base 64)\n{coded}"
+
+
+@verb(app, "replay", example="arintctl message replay 01JD0W7Y3F0S8Q6Z4K2M5N7P9R --stage 3-call-price")
+def replay(session: Session, message: Id, *, stage: Stage = "", wait: options.Wait = True,
+           timeout: options.Timeout = "30s") -> None:
+    """Run a message again from where it came in, or from a stage; its ids stay, its run number grows."""
+    from arint.operations.messages import replay_message, until_settled
+
+    within = options.seconds_of(timeout)
+    result = session.run(lambda link, progress: replay_message(link, message, stage=stage, progress=progress))
+    if wait:
+        session.run(lambda link, _: until_settled(link, result.root, timeout=within))
+    show_replays(session, [result])
+
+
+REPLAYS = Table((
+    Column("MESSAGE", lambda row: row.id),
+    Column("RUN", lambda row: row.run),
+    Column("FLOW", lambda row: row.flow),
+    Column("STAGE", lambda row: row.stage),
+), name=lambda row: str(row.id), empty="nothing to replay")
+
+
+def show_replays(session: Session, results: list[ReplayResult]) -> None:
+    """What was stored to run again."""
+    session.rows(results, REPLAYS)
