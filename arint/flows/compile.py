@@ -1,0 +1,242 @@
+"""From a flow's steps to a program: linear instructions with jumps, cut into stages.
+
+Every effect (a call, a send, a callback) begins a stage; the pure steps after it belong to it, up to the next effect.
+A stage's token is made of the place in the tree of steps and of what it does (`3-call-price`), so that it stays the
+same while the steps before it stay.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, Literal
+
+import msgspec
+
+from arint.errors import NotFoundError, NotValidError
+from arint.flows.expressions import Expression
+from arint.flows.step import EffectStep, PureStep, Step, StepError
+from arint.plugins import step_types
+from arint.resources.kinds import Flow, Retry
+
+START = "start"
+LARGEST_PROGRAM = 10_000
+DEEPEST = 50
+"""Lists of steps within lists of steps."""
+STEP_KEYS = frozenset({"name", "retry"})
+"""What may stand in a step beside its own key."""
+
+
+class Label:
+    """A place in the program that is known only later."""
+
+    __slots__ = ("at", "token")
+
+    def __init__(self) -> None:
+        self.at = -1
+        self.token = ""
+
+
+class Instruction:
+    """One thing to do: `kind` says which fields matter. `handler` is the `catch` around it."""
+
+    __slots__ = ("condition", "handler", "key", "kind", "path", "step", "to", "token")
+
+    def __init__(self, kind: Literal["pure", "effect", "branch", "jump", "end"], path: str = "", key: str = "", *,
+                 step: Any = None, condition: Expression | None = None, to: Label | None = None,
+                 handler: Label | None = None, token: str = "") -> None:
+        self.kind = kind
+        self.path = path
+        self.key = key
+        self.step = step
+        self.condition = condition
+        self.to = to
+        self.handler = handler
+        self.token = token
+
+
+class Stage(msgspec.Struct, frozen=True):
+    """One stage: `kind` is the key of its effect (`call`, `send`, `callback`), or `pure`; `at` its first instruction.
+
+    `target` is what the effect touches, such as `service/price`. `handler` is the stage of the `catch` around it.
+    """
+
+    token: str
+    kind: str
+    target: str
+    at: int
+    retry: Retry
+    handler: str = ""
+    path: str = ""
+
+
+class Program(msgspec.Struct, frozen=True):
+    """A compiled flow."""
+
+    flow: str
+    stages: dict[str, Stage]
+    instructions: tuple[Instruction, ...]
+    unavailable_for: str = "24h"
+
+    def stage(self, token: str) -> Stage:
+        """The stage of this token. Raises NotFoundError: the flow has changed since the message was stored."""
+        found = self.stages.get(token)
+        if found is None:
+            raise NotFoundError(f"the flow has no stage {token} any more", where=f"flow/{self.flow}",
+                                remedy="replay the message, or go back to the change set that had it")
+        return found
+
+    def retry(self, token: str) -> Retry:
+        """How often this stage is tried."""
+        return self.stage(token).retry
+
+
+class Builder:
+    """What steps write their instructions into."""
+
+    def __init__(self, flow: Flow, flows: Mapping[str, Flow]) -> None:
+        self._flow = flow
+        self._flows = flows
+        self._code: list[Instruction] = []
+        self._stages: dict[str, Stage] = {}
+        self._handlers: list[Label] = []
+        self._inlined: list[Flow] = [flow]
+        self._retry = flow.retry
+        self._depth = 0
+
+    def program(self) -> Program:
+        """Compile the flow."""
+        self.steps(self._flow.steps, "")
+        self._add(Instruction("end"))
+        first = self._code[0]
+        if first.kind == "effect":  # the first stage does it itself: one store less
+            begun = self._stages.pop(first.token)
+            self._stages[START] = msgspec.structs.replace(begun, token=START)
+            first.token = START
+        else:
+            self._stages[START] = Stage(token=START, kind="pure", target="", at=0, retry=self._flow.retry)
+        return Program(self._flow.name, self._stages, tuple(self._code), self._flow.unavailable_for)
+
+    def steps(self, steps: list[dict[str, Any]], prefix: str) -> None:
+        """Add these steps; the path of each is the prefix and its index."""
+        self._depth += 1
+        if self._depth > DEEPEST:
+            raise NotValidError(f"steps are nested more than {DEEPEST} deep", where=f"flow/{self._flow.name}")
+        around = self._retry
+        for index, written in enumerate(steps):
+            step = build_step(written)
+            self._retry = msgspec.convert(written["retry"], Retry) if "retry" in written else around
+            step.emit(self, f"{prefix}{index}")
+        self._retry = around
+        self._depth -= 1
+
+    def pure(self, step: PureStep, path: str) -> None:
+        """Add a step that only changes the message."""
+        self._add(Instruction("pure", path, step.key, step=step, handler=self._handler))
+
+    def effect(self, step: EffectStep, path: str) -> None:
+        """Add a step that begins a stage."""
+        token = _token(path, step.key, step.target)
+        handler = self._handler
+        self._stages[token] = Stage(token=token, kind=step.key, target=step.target, at=len(self._code),
+                                    retry=self._retry, handler=handler.token if handler else "", path=path)
+        self._add(Instruction("effect", path, step.key, step=step, handler=handler, token=token))
+
+    def branch(self, condition: Expression, otherwise: Label, path: str, key: str) -> None:
+        """Go on if the condition holds, else go to the label."""
+        self._add(Instruction("branch", path, key, condition=condition, to=otherwise, handler=self._handler))
+
+    def jump(self, to: Label) -> None:
+        """Go to the label."""
+        self._add(Instruction("jump", to=to))
+
+    def label(self) -> Label:
+        """A place to be."""
+        return Label()
+
+    def place(self, label: Label) -> None:
+        """The label is here."""
+        label.at = len(self._code)
+        if label.token:
+            self._stages[label.token] = Stage(token=label.token, kind="pure", target="", at=label.at,
+                                              retry=self._retry, handler=self._handler.token if self._handler else "")
+
+    @contextmanager
+    def guarded(self, handler: Label, token: str) -> Iterator[None]:
+        """What is added within goes to the handler when it fails; `token` is the handler's stage."""
+        handler.token = token
+        self._handlers.append(handler)
+        try:
+            yield
+        finally:
+            self._handlers.pop()
+
+    def flow(self, name: str, path: str) -> None:
+        """Add the steps of another flow, with its own `retry`."""
+        names = [flow.name for flow in self._inlined]
+        if name in names:
+            raise NotValidError(f"flows call each other in a circle: {' -> '.join([*names, name])}",
+                                where=f"flow/{self._flow.name}", remedy="use send, or take one call out")
+        called = self._flows.get(name)
+        if called is None:
+            raise NotFoundError(f"there is no flow {name}", where=f"flow/{names[-1]}", remedy="check the name")
+        around, self._retry = self._retry, called.retry
+        self._inlined.append(called)
+        self.steps(called.steps, f"{path}f")
+        self._inlined.pop()
+        self._retry = around
+
+    @property
+    def _handler(self) -> Label | None:
+        return self._handlers[-1] if self._handlers else None
+
+    def _add(self, instruction: Instruction) -> None:
+        if len(self._code) >= LARGEST_PROGRAM:
+            raise NotValidError(f"with the flows it calls it has more than {LARGEST_PROGRAM} steps",
+                                where=f"flow/{self._flow.name}", remedy="send to flows instead of calling them")
+        self._code.append(instruction)
+
+
+def build_step(written: Mapping[str, Any]) -> Step:
+    """The step that a mapping of a flow's `steps` declares. Raises NotValidError."""
+    types = step_types()
+    keys = [key for key in written if key in types]
+    if len(keys) != 1:
+        raise NotValidError(f"a step has one key of its own, not {len(keys)}: {', '.join(map(str, written)) or 'none'}",
+                            remedy="check the flow with `arintctl plan`")
+    kind = types[keys[0]]
+    try:
+        return kind(msgspec.convert(spec_of(kind, written), kind.Spec))  # type: ignore[no-any-return]
+    except (msgspec.ValidationError, StepError) as error:
+        raise NotValidError(str(error), where=keys[0], remedy="check the flow with `arintctl plan`") from None
+
+
+def spec_of(kind: type[Step], written: Mapping[str, Any]) -> Any:
+    """What stands under the step's key; the mapping without the common keys, if the step has sibling keys."""
+    if kind.siblings:
+        return {key: value for key, value in written.items() if key not in STEP_KEYS}
+    return written[kind.key]
+
+
+def compile_flow(flow: Flow, flows: Mapping[str, Flow]) -> Program:
+    """The program of a flow; `flows` are those it may call, by name. Raises NotValidError or NotFoundError."""
+    return Builder(flow, flows).program()
+
+
+@cache
+def implicit_program(flow: str) -> Program:
+    """The program of a flow that nobody declared: one step, for a message sent to `service=NAME` itself."""
+    kind, _, name = flow.partition("=")
+    steps: dict[str, dict[str, Any]] = {"service": {"call": f"service/{name}"},
+                                        "connection": {"send": {"to": f"connection/{name}"}}}
+    step = steps.get(kind)
+    if step is None:
+        raise NotFoundError(f"there is no flow {flow}", remedy="a service or a connection can be sent to")
+    return msgspec.structs.replace(compile_flow(Flow(name=name, steps=[step]), {}), flow=flow)
+
+
+def _token(path: str, key: str, target: str) -> str:
+    name = re.sub(r"[^a-z0-9]+", "-", target.partition("/")[2].lower()).strip("-")
+    return "-".join(filter(None, (path, key, name)))

@@ -1,0 +1,166 @@
+"""A message while a stage works on it: parsed once, written once; and what a stage gives and asks of the world."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from arint.errors import RejectedError
+from arint.message import Failure, Message
+
+Level = Literal["debug", "info", "warning", "error"]
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+_NOT_PARSED: Any = object()
+
+
+class Output(msgspec.Struct, frozen=True):
+    """A message to store: the input of `stage` of `flow`. A topic's message has the flow `topic=NAME` and no stage."""
+
+    flow: str
+    stage: str
+    message: Message
+
+    @property
+    def label(self) -> str:
+        """Where it goes, as the action log says it: `orders/3-call-price`, `topic/prices`."""
+        if self.flow.startswith("topic="):
+            return self.flow.replace("=", "/", 1)
+        return f"{self.flow}/{self.stage}"
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """What a service gave back: the message as it goes on, and what is stored together with it (`ctx.send`)."""
+
+    message: Message
+    outputs: tuple[Output, ...] = ()
+
+
+class Effects(Protocol):
+    """What a flow asks of the world outside. A `timeout` of 0 means: as the target itself says."""
+
+    async def call(self, service: str, message: Message, timeout: float) -> Reply:
+        """Let the service process the message."""
+        ...
+
+    async def send(self, target: str, message: Message, options: Mapping[str, Any], idempotency_key: str,
+                   timeout: float) -> bytes | None:
+        """Deliver to `connection/NAME`. `options` are the further keys of the step, as written."""
+        ...
+
+    async def callback(self, url: str, method: str, headers: Mapping[str, str], body: bytes, idempotency_key: str,
+                       timeout: float) -> None:
+        """Tell the caller. The content type stands in `headers`."""
+        ...
+
+    def log(self, level: Level, text: str, message: Message) -> None:
+        """Write a line to the log."""
+        ...
+
+
+Trace = Callable[[str, str, "State"], None]
+"""Told after each step: its path, its key, the state."""
+
+
+class State:
+    """What steps read and change. `outputs` are stored when the stage has ended well, and only then."""
+
+    __slots__ = ("_body", "_changed", "_message", "_seen", "content_type", "effects",
+                 "failure", "flow", "headers", "outputs", "stage", "trace", "variables")
+
+    def __init__(self, message: Message, flow: str, stage: str, effects: Effects, trace: Trace | None = None) -> None:
+        self.flow = flow
+        self.stage = stage
+        self.effects = effects
+        self.trace = trace
+        self.outputs: list[Output] = []
+        self.replace(message)
+
+    def replace(self, message: Message) -> None:
+        """Go on with this message."""
+        self._message = message
+        self._body: Any = _NOT_PARSED
+        self._changed = False
+        self._seen: dict[str, Any] | None = None
+        self.headers: Mapping[str, str] = message.headers
+        self.variables: Mapping[str, Any] = message.variables
+        self.content_type = message.content_type
+        self.failure = message.failure
+
+    @property
+    def body(self) -> Any:
+        """The body as JSON, parsed when first asked for. Do not change it in place: assign a new one.
+
+        Raises RejectedError for what is no JSON: empty, not UTF-8, malformed, nested too deep.
+        """
+        if self._body is _NOT_PARSED:
+            self._body = parse_json(self._message.body)
+        return self._body
+
+    @body.setter
+    def body(self, value: Any) -> None:
+        self._body = value
+        self._changed = True
+        self.content_type = "application/json"
+
+    @property
+    def seen(self) -> dict[str, Any]:
+        """The name `message` in expressions."""
+        if self._seen is None:
+            known = self._message
+            self._seen = {"id": known.id, "root": known.root, "correlation_id": known.correlation_id,
+                          "cause": known.cause, "channel": known.channel, "caller": known.caller,
+                          "attempt": known.attempt, "run": known.run, "created": known.created,
+                          "content_type": known.content_type, "traceparent": known.traceparent,
+                          "size": len(known.body), "flow": self.flow}
+        return self._seen
+
+    @property
+    def error(self) -> dict[str, str] | None:
+        """The name `error` in expressions: what led to the `catch`."""
+        failure = self.failure
+        return None if failure is None else {"kind": failure.kind, "message": failure.message, "stage": failure.where}
+
+    def message(self) -> Message:
+        """The message as it is now; the body is written anew only if a step changed it."""
+        if self._changed:
+            self._message = msgspec.structs.replace(self._message, body=write_json(self._body))
+            self._changed = False
+            self._seen = None
+        known = self._message
+        if (known.headers is not self.headers or known.variables is not self.variables
+                or known.failure is not self.failure or known.content_type is not self.content_type):
+            self._message = msgspec.structs.replace(known, headers=self.headers, variables=self.variables,
+                                                    failure=self.failure, content_type=self.content_type)
+        return self._message
+
+    def failed(self, failure: Failure) -> None:
+        """Go on in a `catch`."""
+        self.failure = failure
+
+
+def parse_json(body: bytes) -> Any:
+    """The value of a JSON text. Raises RejectedError, which names the place, for all that is none."""
+    try:
+        return _decode(body)
+    except msgspec.DecodeError as error:
+        what = "the body is empty, not JSON" if not body else f"the body is not JSON: {error}"
+    except UnicodeDecodeError as error:
+        what = f"the body is not UTF-8: byte {error.start}"
+    except RecursionError:
+        what = "the body is nested too deep"
+    raise RejectedError(what, remedy="the sender must send it otherwise")
+
+
+def write_json(value: Any) -> bytes:
+    """The JSON text of a value. Raises RejectedError for what has none."""
+    try:
+        return _encode(value)
+    except RecursionError:
+        what = "the new body is nested too deep"
+    except (TypeError, ValueError, OverflowError) as error:
+        what = f"the new body cannot be written as JSON: {error}"
+    raise RejectedError(what)

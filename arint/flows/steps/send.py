@@ -1,0 +1,73 @@
+"""`send`: to a connection, which begins a stage; or a copy to another flow, a service, a topic."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import msgspec
+
+from arint.flows.state import Output, State
+from arint.flows.step import EffectStep, PureStep, StepError
+from arint.resources.kinds import Reference
+from arint.resources.quantities import seconds
+
+if TYPE_CHECKING:
+    from arint.flows.compile import Builder
+
+
+class Send(EffectStep):
+    """`send: {to: connection/NAME, ...}`; the further keys are the connection's transport's own."""
+
+    key: ClassVar[str] = "send"
+    Spec: ClassVar[Any] = dict[str, Any]
+
+    def __init__(self, spec: dict[str, Any]) -> None:
+        try:
+            self._target: str = msgspec.convert(spec.get("to"), Reference)
+        except msgspec.ValidationError:
+            raise StepError("where to is not said", ("to",) if "to" in spec else (),
+                            "to: connection/NAME, flow/NAME, service/NAME or topic/NAME") from None
+        self._options = {key: value for key, value in spec.items() if key != "to"}
+        self._timeout = _timeout(self._options.get("timeout"))
+
+    @property
+    def target(self) -> str:
+        """`connection/NAME`."""
+        return self._target
+
+    def emit(self, build: Builder, path: str) -> None:
+        """An effect for a connection. A copy for another flow is stored with the stage's result: no effect."""
+        if self._target.startswith("connection/"):
+            build.effect(self, path)
+        else:
+            build.pure(Hand(self._target, f"{path}-send"), path)
+
+    async def perform(self, state: State, idempotency_key: str) -> None:
+        """The body stays as it is, whatever the system answers."""
+        await state.effects.send(self._target, state.message(), self._options, idempotency_key, self._timeout)
+
+
+class Hand(PureStep):
+    """Hands a copy over to what has a stream of its own. Its id is derived, so that a repetition stores nothing."""
+
+    key: ClassVar[str] = "send"
+    Spec: ClassVar[Any] = str
+
+    def __init__(self, spec: str, path: str) -> None:
+        kind, _, name = spec.partition("/")
+        self._flow = name if kind == "flow" else f"{kind}={name}"
+        self._stage = "" if kind == "topic" else "start"
+        self._path = path
+
+    def apply(self, state: State) -> None:
+        """Add an output. Variables belong to the flow they were set in, so they stay."""
+        copy = state.message().derive(f"{state.flow}/{self._path}", 0, variables={}, failure=None, attempt=1)
+        state.outputs.append(Output(self._flow, self._stage, copy))
+
+
+def _timeout(written: Any) -> float:
+    """Seconds; 0 where the connection is to say. What is no duration, the transport's own type reports."""
+    try:
+        return seconds(written)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return 0.0
