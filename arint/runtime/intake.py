@@ -1,0 +1,138 @@
+"""What a source hands its messages to: stored before the outside gets its yes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from arint.actions import Action
+from arint.bus import ledger, lookup, streams
+from arint.bus.subjects import ACTIONS, flow_of, stream_of, tree
+from arint.errors import ArintError, NotFoundError
+from arint.flows.state import Output
+from arint.message import Message
+from arint.plugins import Accepted, FullError, KeyReusedError
+from arint.resources.kinds import Channel
+from arint.resources.quantities import seconds
+from arint.runtime.desk import Desk
+
+FILL_INTERVAL = 0.5
+"""How often the streams' fill is looked at, in seconds."""
+_decode_action = msgspec.json.Decoder(Action).decode
+
+
+class Intake:
+    """Accepts messages for this node's channels; see `arint.plugins.Intake`."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._ledger = ledger.Ledger(desk.bus)
+        self._channels: dict[str, Channel] = {}
+        self._flows: dict[str, str] = {}
+        self._limits: dict[str, int] = {}
+        self._secrets: Mapping[str, bytes] = {}
+        self._full: set[str] = set()
+        self._measured = asyncio.Event()
+
+    def update(self, channels: Mapping[str, Channel], limits: Mapping[str, int], secrets: Mapping[str, bytes]) -> None:
+        """From now on: these channels; what each flow's stream may hold (bytes); these secrets."""
+        self._channels = dict(channels)
+        self._flows = {name: flow_of(*channel.to.split("/", 1)) for name, channel in channels.items()}
+        self._limits = dict(limits)
+        self._secrets = secrets
+        self._full &= set(self._flows.values())
+
+    async def accept(self, channel: str, body: bytes, *, content_type: str, headers: Mapping[str, str],
+                     idempotency_key: str = "", caller: str = "", correlation_id: str = "",
+                     traceparent: str = "") -> Accepted:
+        """Store one message as the start of the channel's flow; returns when it is on disk."""
+        flow = self._flows[channel]
+        if flow in self._full:
+            raise FullError(f"the queue of {flow} is full")
+        message = Message.new(body, content_type=content_type, headers=dict(headers), channel=channel, caller=caller,
+                              traceparent=traceparent, change_set=self._desk.change_set)
+        message.correlation_id = correlation_id or message.id
+        repeated = False
+        if idempotency_key:
+            claim = await self._claim(channel, caller, idempotency_key, message)
+            repeated = not claim.own
+            message.id = message.root = claim.message_id
+            if repeated and await self._is_known(message.id):
+                return Accepted(message.id, repeated=True)
+        await self._desk.store(Output(flow, "start", message))
+        self._desk.accepted += 1
+        return Accepted(message.id, repeated)
+
+    async def _claim(self, channel: str, caller: str, key: str, message: Message) -> ledger.Claim:
+        kept = seconds(self._channels[channel].idempotency_for)
+        # The content type belongs to what was asked: the same bytes as another type are another request.
+        fingerprint = ledger.digest(message.content_type.encode() + b"\0" + message.body)
+        claim = await self._ledger.claim(channel, caller, key, message.id, fingerprint, kept)
+        if claim.body_digest != fingerprint:
+            raise KeyReusedError(key)
+        return claim
+
+    async def _is_known(self, message_id: str) -> bool:
+        """Has the action log anything of it? Then its input was stored, even if it is trimmed by now."""
+        return bool(await lookup.look_up(self._desk.bus, ACTIONS, tree("a", message_id), limit=1))
+
+    async def status(self, message_id: str) -> dict[str, Any] | None:
+        """Where a message stands, from its stages and its action records."""
+        if not message_id.isalnum():
+            return None
+        actions = [_decode_action(found.body)
+                   for found in await lookup.look_up(self._desk.bus, ACTIONS, tree("a", message_id))]
+        channel, waiting = "", set[str]()
+        for flow in set(self._flows.values()):
+            with contextlib.suppress(NotFoundError):
+                for found in await lookup.look_up(self._desk.bus, stream_of(flow), tree("m", message_id)):
+                    waiting.add(found.place.stage)
+                    channel = channel or found.message().channel
+        if not actions and not waiting:
+            return None
+        channel = channel or next((action.channel for action in actions if action.channel), "")
+        return {"id": message_id, **state_of(actions, waiting), "channel": channel}
+
+    def secret(self, name: str) -> bytes:
+        """A secret that a channel names."""
+        try:
+            return self._secrets[name]
+        except KeyError:
+            raise NotFoundError(f"the secret {name} is not on this node", where=f"secret/{name}",
+                                remedy="declare it and apply") from None
+
+    async def measure(self) -> None:
+        """Watch how full the streams are, for ever: a full queue answers 503 before the broker has to refuse."""
+        while True:
+            for flow, limit in list(self._limits.items()):
+                try:
+                    state = await streams.state(self._desk.bus, stream_of(flow))
+                except ArintError:
+                    continue
+                (self._full.add if state.size >= limit else self._full.discard)(flow)
+            await asyncio.sleep(FILL_INTERVAL)
+
+    async def close(self) -> None:
+        """Finish what has begun."""
+        await self._ledger.close()
+
+
+def state_of(actions: list[Action], stages: set[str]) -> dict[str, Any]:
+    """A message's state for its sender: accepted, processing, done or dead."""
+    if not actions:
+        return {"state": "accepted", "stage": "start", "attempts": 0}
+    last = max(actions, key=lambda action: action.at + action.took)
+    ended = {action.stage for action in actions if action.outcome in {"done", "caught", "dead"}}
+    following = {label.rpartition("/")[2] for action in actions for label in action.to}
+    if any(action.outcome == "dead" for action in actions if action.run == last.run):
+        state = "dead"
+    elif stages - ended or following - ended - {""}:
+        state = "processing"
+    else:
+        state = "done"
+    return {"state": state, "stage": last.stage, "attempts": sum(action.outcome in {"done", "failed"} for action in
+                                                                  actions if action.stage == last.stage)}

@@ -1,0 +1,193 @@
+"""One stage of one flow in this process: take its inputs, run the stage, store what follows, record it, then ack.
+
+The order is the guarantee. Outputs are stored before the record, the record before the ack: a crash in between
+repeats at most this stage, and what it stores again the broker refuses as a second copy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import traceback
+from typing import TYPE_CHECKING
+
+from arint.actions import Action, Outcome
+from arint.bus.incoming import Incoming
+from arint.bus.retry import next_delay
+from arint.bus.subjects import Place
+from arint.errors import ArintError, RejectedError, SystemUnavailableError
+from arint.flows.compile import Program
+from arint.flows.run import failed_step, on_failure, run_stage
+from arint.flows.state import Effects, Output
+from arint.message import Failure, Message
+from arint.plugins import FullError
+from arint.resources.quantities import seconds
+from arint.runtime.failpoints import failpoint
+from arint.runtime.history import History, history_of
+
+if TYPE_CHECKING:
+    from arint.runtime.desk import Desk
+    from arint.runtime.sinks import Outlet
+
+log = logging.getLogger(__name__)
+
+DETAIL_LIMIT = 4000
+"""Characters of a traceback that are kept with a dead letter."""
+SUSPECT_AFTER = 2
+"""Unexplained deliveries (its worker died) after which a message is processed alone."""
+CONDEMNED_AFTER = 6
+"""Unexplained deliveries after which a message is a dead letter."""
+STALLED_DELAY = 1.0
+
+
+class StageProcessor:
+    """Handles the deliveries of one stage. `outlet` is set where the stage sends to a connection."""
+
+    def __init__(self, desk: Desk, program: Program, stage: str, effects: Effects, *,
+                 outlet: Outlet | None = None, timeout: float = 0.0) -> None:
+        self.program = program
+        self.stage = stage
+        self.outlet = outlet
+        self.timeout = timeout
+        self._desk = desk
+        self._effects = effects
+
+    async def handle(self, incoming: Incoming) -> None:
+        """Process one delivery to its end: acked, given back for later, or dead."""
+        place = incoming.place
+        message = incoming.message()
+        past = History()
+        if incoming.delivered > 1:
+            past = await history_of(self._desk.bus, place)
+            if past.finished:  # only the ack was lost
+                incoming.ack()
+                return
+        message.attempt = past.failed + 1
+        message.change_set = self._desk.change_set
+        try:
+            if self.outlet is None and (lost := incoming.delivered - 1 - past.records) >= SUSPECT_AFTER:
+                await self._handle_suspect(incoming, place, message, past, lost)
+            else:
+                await self._desk.gate.enter()
+                try:
+                    await self._attempt(incoming, place, message, past)
+                finally:
+                    self._desk.gate.leave()
+        except FullError as error:
+            log.warning("%s: %s; tried again", place.subject, error)
+            incoming.nak(STALLED_DELAY)
+
+    async def _handle_suspect(self, incoming: Incoming, place: Place, message: Message, past: History,
+                              lost: int) -> None:
+        """Its workers died while they held it: alone now, so that it takes nobody with it, and not for ever."""
+        if lost >= CONDEMNED_AFTER:
+            failure = Failure(kind="worker lost", where=self.stage,
+                              message=f"the worker died or was lost {lost} times while it held this message")
+            await self._give_up(incoming, place, message, failure, time.time())
+            return
+        async with self._desk.gate.alone():
+            await self._attempt(incoming, place, message, past)
+
+    async def _attempt(self, incoming: Incoming, place: Place, message: Message, past: History) -> None:
+        began = time.time()
+        while True:
+            if self.outlet is not None and not self.outlet.closed.is_set():
+                await self.outlet.closed.wait()
+            try:
+                async with asyncio.timeout(self.timeout or None):
+                    result = await run_stage(self.program, self.stage, message, self._effects)
+            except SystemUnavailableError as error:
+                if not await self._defer(incoming, place, message, past, error, began):
+                    return
+                past = past.with_deferral(began)
+            except TimeoutError:
+                await self._failed(incoming, place, message,
+                                   Failure(kind="timed out", message=f"no result within {self.timeout:g} s",
+                                           where=self.stage), began, permanent=False)
+                return
+            except FullError:
+                raise
+            except Exception as error:
+                await self._failed(incoming, place, message, failure_of(error, self.stage), began,
+                                   permanent=isinstance(error, RejectedError))
+                return
+            else:
+                break
+        await self._store(result.outputs)
+        failpoint("stored")
+        await self._record(place, message, "done", began, to=result.outputs)
+        failpoint("recorded")
+        incoming.ack()
+        self._desk.processed += 1
+
+    async def _store(self, outputs: tuple[Output, ...]) -> None:
+        if len(outputs) == 1:
+            await self._desk.store(outputs[0])
+        elif outputs:
+            await asyncio.gather(*(self._desk.store(output) for output in outputs))
+
+    async def _defer(self, incoming: Incoming, place: Place, message: Message, past: History,
+                     error: SystemUnavailableError, began: float) -> bool:
+        """A system is away: no attempt is used. True: its circuit held this message until it was back; try again."""
+        first = past.first_deferral or began
+        await self._record(place, message, "deferred", began, error=error, token=f"{message.attempt}~{past.records}")
+        if time.time() - first >= seconds(self.program.unavailable_for):
+            failure = failure_of(error, self.stage)
+            await self._give_up(incoming, place, message, failure, began)
+            return False
+        if self.outlet is None:
+            wait = error.retry_after or next_delay(past.deferrals + 1, self.program.retry(self.stage).backoff)
+            incoming.nak(wait)
+            return False
+        self.outlet.failed(error)
+        await self.outlet.closed.wait()
+        return True
+
+    async def _failed(self, incoming: Incoming, place: Place, message: Message, failure: Failure, began: float, *,
+                      permanent: bool) -> None:
+        retry = self.program.retry(self.stage)
+        if permanent or message.attempt >= retry.attempts:
+            await self._give_up(incoming, place, message, failure, began)
+            return
+        self._desk.failed += 1
+        wait = next_delay(message.attempt, retry.backoff)
+        await self._record(place, message, "failed", began, failure=failure, next_try=time.time() + wait)
+        incoming.nak(wait)
+
+    async def _give_up(self, incoming: Incoming, place: Place, message: Message, failure: Failure,
+                       began: float) -> None:
+        """Hand it to the `catch` around the stage, or else to the dead-letter queue."""
+        handler = on_failure(self.program, self.stage, message, failure)
+        if handler is not None:
+            await self._desk.store(handler)
+            await self._record(place, message, "caught", began, failure=failure, to=(handler,))
+        else:
+            message.failure = failure
+            await self._desk.bury(place, message)
+            await self._record(place, message, "dead", began, failure=failure)
+            self._desk.dead += 1
+        incoming.ack()
+
+    async def _record(self, place: Place, message: Message, outcome: Outcome, began: float, *,
+                      to: tuple[Output, ...] = (), failure: Failure | None = None, error: ArintError | None = None,
+                      next_try: float = 0.0, token: str = "") -> None:
+        await self._desk.journal.record(Action(
+            root=place.root, message=place.message, run=place.run, flow=place.flow, stage=place.stage,
+            attempt=message.attempt, at=began, took=round(time.time() - began, 6), node=self._desk.node,
+            instance=self._desk.instance, outcome=outcome, to=tuple(output.label for output in to),
+            error=failure.message if failure else str(error or ""),
+            error_kind=failure.kind if failure else (error.title if error else ""),
+            next_try=next_try, change_set=message.change_set, channel=message.channel, size=len(message.body),
+        ), token=token)
+
+
+def failure_of(error: BaseException, stage: str) -> Failure:
+    """What is kept of an error: its kind, its words, and for user code the end of its traceback."""
+    stage = failed_step(error) or stage
+    if isinstance(error, ArintError):
+        return Failure(kind=error.title, message=str(error), where=stage)
+    detail = "".join(traceback.format_exception(error))[-DETAIL_LIMIT:]
+    return Failure(kind=type(error).__name__, message=str(error)[:1000] or type(error).__name__, where=stage,
+                   detail=detail)
+

@@ -1,0 +1,51 @@
+"""The compiled flows of a set of orders, and the streams that hold their messages."""
+
+from __future__ import annotations
+
+from arint.bus import streams
+from arint.bus.keeper import Watched
+from arint.bus.subjects import flow_of
+from arint.flows.compile import Program, compile_flow, implicit_program
+from arint.resources.quantities import octets, seconds
+from arint.runtime.control import Orders
+from arint.runtime.desk import Desk
+
+IMPLICIT_LIMIT = 64 * 2**20
+"""Bytes that may wait for a service or connection that is addressed directly."""
+IMPLICIT_KEEP = 24 * 3600.0
+
+
+class Programs:
+    """Every flow of the orders by its token, the implicit ones of services and connections included."""
+
+    def __init__(self, orders: Orders) -> None:
+        self._flows = {flow.name: flow for flow in orders.flows}
+        self.all: dict[str, Program] = {name: compile_flow(flow, self._flows) for name, flow in self._flows.items()}
+        named = [("service", service.name) for service in orders.services]
+        named += [("connection", connection.name) for connection in orders.connections]
+        if orders.service is not None:
+            named.append(("service", orders.service.name))
+        for kind, name in named:
+            token = flow_of(kind, name)
+            self.all.setdefault(token, implicit_program(token))
+
+    def limit(self, flow: str) -> int:
+        """How many bytes the flow's messages may take before its channels answer 503."""
+        return octets(self._flows[flow].max_bytes) if flow in self._flows else IMPLICIT_LIMIT
+
+    async def ensure(self, desk: Desk, flow: str) -> None:
+        """The flow's stream, and a consumer for each of its stages, before the first message is stored.
+
+        The stream may hold the declared limit once for each stage and once more. Whatever was accepted can so be
+        brought to its end: a stream full of inputs never has to refuse the outputs that would let them go.
+        """
+        program = self.all[flow]
+        await desk.ensure_flow(flow, max_bytes=self.limit(flow) * (len(program.stages) + 1))
+        for stage in program.stages:
+            await streams.ensure_consumer(desk.bus, flow, stage)
+
+    def watched(self) -> list[Watched]:
+        """What the keeper trims."""
+        return [Watched(flow=flow, stages=frozenset(program.stages),
+                        keep=seconds(self._flows[flow].keep) if flow in self._flows else IMPLICIT_KEEP)
+                for flow, program in self.all.items()]

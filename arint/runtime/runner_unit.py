@@ -1,0 +1,147 @@
+"""The role `runner`: every stage of every flow but service calls, the connections, and the keeper of the streams."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from arint.bus.keeper import Keeper, Watched
+from arint.errors import MessageError, NotFoundError
+from arint.flows.state import Level, Reply
+from arint.message import Message
+from arint.plugins import Delivery
+from arint.resources.quantities import seconds
+from arint.runtime.callback import Caller
+from arint.runtime.control import Orders
+from arint.runtime.desk import Desk
+from arint.runtime.orphans import bury_orphans
+from arint.runtime.processor import StageProcessor
+from arint.runtime.programs import Programs
+from arint.runtime.sinks import Outlet, options_of, same_outlet
+from arint.runtime.stages import Key, Stages
+
+log = logging.getLogger(__name__)
+_LEVELS = logging.getLevelNamesMapping()
+
+IN_FLIGHT = 512
+"""Messages at once in one stage; a sink bounds its own concurrency."""
+STAGE_TIMEOUT = 300.0
+"""Seconds that a delivery may take at the most, whatever its connection says."""
+
+
+class RunnerUnit:
+    """Keeps consumers, outlets and streams in step with the orders."""
+
+    def __init__(self, desk: Desk, tasks: asyncio.TaskGroup, on_change: Callable[[], None]) -> None:
+        self._desk = desk
+        self._tasks = tasks
+        self._on_change = on_change
+        self._stages = Stages(desk)
+        self._outlets: dict[str, Outlet] = {}
+        self._watched: list[Watched] = []
+        self._effects = RunnerEffects(self._outlets)
+        self._keeper = tasks.create_task(Keeper(desk.bus, lambda: self._watched).run(), name="keeper")
+
+    async def apply(self, orders: Orders) -> None:
+        """From now on these flows and connections."""
+        programs = Programs(orders)
+        for flow in programs.all:
+            await programs.ensure(self._desk, flow)
+        await self._replace_outlets(orders)
+        wanted: dict[Key, StageProcessor] = {}
+        for flow, program in programs.all.items():
+            for token, stage in program.stages.items():
+                if stage.target.startswith("service/"):
+                    continue
+                kind, _, name = stage.target.partition("/")
+                wanted[flow, token] = StageProcessor(
+                    self._desk, program, token, self._effects, timeout=STAGE_TIMEOUT,
+                    outlet=self._outlets.get(name) if kind == "connection" else None)
+        await self._stages.reconcile(wanted, max_in_flight=IN_FLIGHT)
+        self._watched = programs.watched()
+        for flow, program in programs.all.items():
+            await bury_orphans(self._desk, flow, frozenset(program.stages))
+
+    async def _replace_outlets(self, orders: Orders) -> None:
+        """Open anew what has changed; a sink in use keeps its connections where it has not."""
+        declared = {connection.name: connection for connection in orders.connections}
+        for name, outlet in list(self._outlets.items()):
+            if name not in declared or not same_outlet(outlet.connection, declared[name]) \
+                    or outlet.secrets != orders.secrets:
+                await self._outlets.pop(name).close()
+        for name, connection in declared.items():
+            if name not in self._outlets:
+                self._outlets[name] = Outlet(connection, secrets=orders.secrets, variables=orders.variables,
+                                             tasks=self._tasks, on_change=self._circuit_changed)
+
+    def _circuit_changed(self) -> None:
+        self._stages.heed_circuits()
+        self._on_change()
+
+    @property
+    def in_flight(self) -> int:
+        """Messages taken and not yet settled."""
+        return self._stages.in_flight
+
+    @property
+    def circuits(self) -> dict[str, float]:
+        """Open circuits."""
+        return {name: outlet.open_since for name, outlet in self._outlets.items() if outlet.open_since}
+
+    async def stop(self, grace: float) -> None:
+        """Finish what is in flight; let go of the connections."""
+        self._keeper.cancel()
+        await self._stages.stop(grace)
+        await asyncio.gather(*(outlet.close() for outlet in self._outlets.values()))
+        await self._effects.close()
+
+
+class RunnerEffects:
+    """What flows ask of the world, as the runner does it: deliveries, callbacks and log lines."""
+
+    def __init__(self, outlets: Mapping[str, Outlet]) -> None:
+        self._outlets = outlets
+        self._caller = Caller()
+
+    async def call(self, service: str, message: Message, timeout: float) -> Reply:
+        """Never asked of a runner: a call is a stage of the service's own workers."""
+        raise MessageError(f"the runner does not run service/{service}", where="runner")
+
+    async def send(self, target: str, message: Message, options: Mapping[str, Any], idempotency_key: str,
+                   timeout: float) -> bytes | None:
+        """Deliver through the connection's sink."""
+        name = target.partition("/")[2]
+        outlet = self._outlets.get(name)
+        if outlet is None:
+            raise NotFoundError(f"there is no {target} any more", where="send", remedy="declare it and replay")
+        chosen = options_of(outlet.connection.transport, options)
+        given = getattr(chosen, "timeout", None)
+        limit = timeout or (seconds(given) if given else 30.0)
+        return await outlet.send(Delivery(message, parsed(message), chosen, idempotency_key, limit))
+
+    async def callback(self, url: str, method: str, headers: Mapping[str, str], body: bytes, idempotency_key: str,
+                       timeout: float) -> None:
+        """Tell the caller by HTTP."""
+        await self._caller.tell(url, method, headers, body, idempotency_key, timeout or 10.0)
+
+    def log(self, level: Level, text: str, message: Message) -> None:
+        """A line in this runner's log, with the message's id."""
+        log.log(_LEVELS.get(level.upper(), logging.INFO), "%s [%s]", text, message.id)
+
+    async def close(self) -> None:
+        """Let go of the client."""
+        await self._caller.close()
+
+
+def parsed(message: Message) -> Any:
+    """The body as JSON where it is that, else the bytes: not every sink wants JSON."""
+    import msgspec
+
+    if "json" in message.content_type:
+        try:
+            return msgspec.json.decode(message.body)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+            return message.body
+    return message.body

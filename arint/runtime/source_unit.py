@@ -1,0 +1,60 @@
+"""The role `source`: one transport's channels, served at this node's address."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from arint.bus.subjects import flow_of
+from arint.errors import NotFoundError
+from arint.plugins import ChannelBinding, Source, load, transports
+from arint.resources.variables import resolve
+from arint.runtime.control import Orders
+from arint.runtime.desk import Desk
+from arint.runtime.intake import Intake
+from arint.runtime.programs import Programs
+
+
+class SourceUnit:
+    """Starts the transport's source once, and tells it of every change of its channels."""
+
+    circuits: dict[str, float] = {}  # noqa: RUF012 - never written to: a source has none
+    in_flight = 0
+
+    def __init__(self, desk: Desk, tasks: asyncio.TaskGroup) -> None:
+        self._desk = desk
+        self._intake = Intake(desk)
+        self._measuring = tasks.create_task(self._intake.measure(), name="measure streams")
+        self._source: Source | None = None
+
+    async def apply(self, orders: Orders) -> None:
+        """Serve the orders' channels; their flows' streams are there before the first message."""
+        transport = transports().get(orders.source)
+        if transport is None or transport.channel is None:
+            raise NotFoundError(f"no installed plugin has the transport {orders.source}", where=orders.instance,
+                                remedy="install it on this node")
+        programs = Programs(orders)
+        limits: dict[str, int] = {}
+        for channel in orders.channels:
+            flow = flow_of(*channel.to.split("/", 1))
+            limits[flow] = programs.limit(flow)
+            await programs.ensure(self._desk, flow)
+        self._intake.update({channel.name: channel for channel in orders.channels}, limits, orders.secrets)
+        bindings = [ChannelBinding(channel.name, msgspec.convert(resolve(channel.spec, orders.variables),
+                                                                transport.channel), channel.to, channel.delivery)
+                    for channel in orders.channels]
+        if self._source is None:
+            source: Source = load(transport.source)()
+            await source.start(self._intake, host=orders.host, port=orders.port)
+            self._source = source
+        await self._source.update(bindings)
+
+    async def stop(self, grace: float) -> None:
+        """Close the door, finish the requests under way."""
+        if self._source is not None:
+            await self._source.stop(grace)
+        self._measuring.cancel()
+        await self._intake.close()
+
+

@@ -1,0 +1,64 @@
+"""The stages that this process takes part in: a consumer each, kept in step with the orders."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+from arint.bus.consumer import PullConsumer
+from arint.bus.incoming import Incoming
+from arint.runtime.desk import Desk
+from arint.runtime.processor import StageProcessor
+
+Key = tuple[str, str]
+"""Flow and stage tokens."""
+
+
+class Stages:
+    """Runs a pull consumer for each stage; a changed flow swaps the processor under a consumer that goes on."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._processors: dict[Key, StageProcessor] = {}
+        self._consumers: dict[Key, PullConsumer] = {}
+
+    async def reconcile(self, wanted: Mapping[Key, StageProcessor], *, max_in_flight: int) -> None:
+        """From now on process these stages, and no others."""
+        gone = [key for key in self._consumers if key not in wanted]
+        await asyncio.gather(*(self._stop(key, 5.0) for key in gone))
+        self._processors = dict(wanted)
+        for key in wanted:
+            if key not in self._consumers:
+                consumer = PullConsumer(self._desk.bus, *key, self._handler(key), max_in_flight=max_in_flight)
+                await consumer.start()
+                self._consumers[key] = consumer
+        self.heed_circuits()
+
+    def _handler(self, key: Key) -> Callable[[Incoming], Awaitable[None]]:
+        async def handle(incoming: Incoming) -> None:
+            await self._processors[key].handle(incoming)
+
+        return handle
+
+    def heed_circuits(self) -> None:
+        """Pause the stages whose connection's circuit is open; resume the others."""
+        for key, consumer in self._consumers.items():
+            outlet = self._processors[key].outlet
+            is_open = outlet is not None and not outlet.closed.is_set()
+            if is_open and not consumer.paused:
+                consumer.pause()
+            elif not is_open and consumer.paused:
+                consumer.resume()
+
+    @property
+    def in_flight(self) -> int:
+        """Messages taken and not yet settled."""
+        return sum(consumer.in_flight for consumer in self._consumers.values())
+
+    async def _stop(self, key: Key, grace: float) -> None:
+        consumer = self._consumers.pop(key)
+        await consumer.stop(grace)
+
+    async def stop(self, grace: float) -> None:
+        """Take nothing new; finish what is in flight, at most `grace` seconds; give the rest back."""
+        await asyncio.gather(*(self._stop(key, grace) for key in list(self._consumers)))

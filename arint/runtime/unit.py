@@ -1,0 +1,50 @@
+"""What a worker does, by its role: a unit is given every new set of orders, and stopped at the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from arint.errors import NotValidError
+from arint.runtime.control import Orders
+from arint.runtime.desk import Desk
+
+
+class Unit(Protocol):
+    """The work of one role."""
+
+    async def apply(self, orders: Orders) -> None:
+        """Work by these orders from now on. What it raises makes the worker `failed`."""
+        ...
+
+    async def stop(self, grace: float) -> None:
+        """Take nothing new, finish what has begun within `grace` seconds."""
+        ...
+
+    @property
+    def in_flight(self) -> int:
+        """Messages taken and not yet settled."""
+        ...
+
+    @property
+    def circuits(self) -> dict[str, float]:
+        """Open circuits: connection -> since when, in seconds since the epoch."""
+        ...
+
+
+def make_unit(orders: Orders, desk: Desk, tasks: asyncio.TaskGroup, on_change: Callable[[], None]) -> Unit:
+    """The unit for the role; only its own modules are imported."""
+    if orders.role == "service":
+        from arint.runtime.service_unit import ServiceUnit
+
+        return ServiceUnit(desk)
+    if orders.role == "runner":
+        from arint.runtime.runner_unit import RunnerUnit
+
+        return RunnerUnit(desk, tasks, on_change)
+    if orders.role == "source":
+        from arint.runtime.source_unit import SourceUnit
+
+        return SourceUnit(desk, tasks)
+    raise NotValidError(f"no such role: {orders.role}", where=orders.instance)

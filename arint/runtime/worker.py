@@ -1,0 +1,136 @@
+"""A worker process from its first line to its last: orders from the agent, a unit that does the work, a clean end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import traceback
+
+from arint.bus import streams
+from arint.bus.connection import Bus
+from arint.errors import ArintError
+from arint.home import Home
+from arint.runtime.agent_link import AgentLink
+from arint.runtime.control import Beat, Orders, State
+from arint.runtime.desk import Desk
+from arint.runtime.unit import Unit, make_unit
+
+log = logging.getLogger(__name__)
+
+GRACE = 10.0
+"""Seconds for what is in flight, at SIGTERM."""
+RETRY_ORDERS = 2.0
+
+
+class Worker:
+    """One a process. Runs until SIGTERM, SIGINT, or the agent's word to drain."""
+
+    def __init__(self, home: Home, instance: str) -> None:
+        self._instance = instance
+        self._state: State = "starting"
+        self._error = ""
+        self._desk: Desk | None = None
+        self._unit: Unit | None = None
+        self._orders: Orders | None = None
+        self._leave = asyncio.Event()
+        self._news = asyncio.Event()
+        self._grace = GRACE
+        self._link = AgentLink(home.socket, instance, on_orders=self._take_orders, on_drain=self._drain,
+                               beat=self._beat)
+
+    async def run(self) -> None:
+        """Work until told to leave; then drain."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._leave.set)
+        async with asyncio.TaskGroup() as tasks:
+            link = tasks.create_task(self._link.run(), name="agent link")
+            carry = tasks.create_task(self._carry_out(tasks), name="orders")
+            await self._leave.wait()
+            carry.cancel()
+            await asyncio.wait([carry])
+            self._state = "draining"
+            self._link.hurry()
+            await self._close()
+            link.cancel()
+            raise _Finished
+
+    async def _take_orders(self, orders: Orders) -> None:
+        self._orders = orders
+        self._news.set()
+
+    def _drain(self, grace: float) -> None:
+        self._grace = grace
+        self._leave.set()
+
+    async def _carry_out(self, tasks: asyncio.TaskGroup) -> None:
+        """Apply the newest orders, one set after the other; what fails for now is tried again."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            orders = self._orders
+            assert orders is not None
+            try:
+                await self._apply(orders, tasks)
+            except Exception as error:
+                self._state, self._error = "failed", _told(error)
+                log.error("orders of change set %d cannot be carried out: %s", orders.change_set, self._error)  # noqa: TRY400 - told above
+                asyncio.get_running_loop().call_later(RETRY_ORDERS, self._news.set)
+            else:
+                self._state, self._error = "ready", ""
+            self._link.hurry()
+
+    async def _apply(self, orders: Orders, tasks: asyncio.TaskGroup) -> None:
+        if self._desk is None:
+            bus = await Bus.connect(orders.bus, name=orders.instance, timeout=30.0)
+            try:
+                await streams.ensure_core(bus, replicas=orders.bus.replicas)
+            except BaseException:
+                await bus.close()
+                raise
+            self._desk = Desk(bus, orders)
+        self._desk.change_set = orders.change_set
+        if self._unit is None:
+            self._unit = make_unit(orders, self._desk, tasks, self._link.hurry)
+        await self._unit.apply(orders)
+
+    async def _close(self) -> None:
+        if self._unit is not None:
+            with contextlib.suppress(Exception):
+                await self._unit.stop(self._grace)
+        if self._desk is not None:
+            with contextlib.suppress(Exception):
+                await self._desk.close()
+            await self._desk.bus.close()
+
+    def _beat(self) -> Beat:
+        if self._desk is None or self._unit is None:
+            return Beat(state=self._state, error=self._error)
+        return Beat(state=self._state, error=self._error, processed=self._desk.processed, failed=self._desk.failed,
+                    dead=self._desk.dead, accepted=self._desk.accepted, in_flight=self._unit.in_flight,
+                    circuits=self._unit.circuits)
+
+
+class _Finished(Exception):
+    """Ends the task group: all is drained."""
+
+
+async def work(home: Home, instance: str) -> None:
+    """Run a worker to its end."""
+    try:
+        await Worker(home, instance).run()
+    except* _Finished:
+        log.info("drained")
+
+
+def _told(error: Exception) -> str:
+    """An error of ours in its own words; a user's with its traceback, without our frames."""
+    if isinstance(error, ArintError):
+        return str(error)
+    lines = traceback.TracebackException.from_exception(error)
+    theirs = [frame for frame in lines.stack
+              if "/arint/runtime/" not in frame.filename and "importlib" not in frame.filename]
+    lines.stack = traceback.StackSummary.from_list(theirs)
+    return "".join(lines.format())[-8000:]
