@@ -241,11 +241,15 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    """Several lines stand as a block, where that is exact; the emitter quotes the rest."""
+    """Several lines stand as a block, where that is exact; what is not printable is quoted with escapes."""
     lines = text.split("\n")
-    block = (len(lines) > 1 and bool(lines[0]) and not text.startswith((" ", "\t"))
-             and all(line.isprintable() and line == line.rstrip() for line in lines))
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if block else None)
+    style = None
+    if not all(line.isprintable() for line in lines):
+        style = '"'
+    elif len(lines) > 1:
+        exact = lines[0] and not text.startswith(" ") and all(line == line.rstrip() for line in lines)
+        style = "|" if exact else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
 _Dumper.add_representer(str, _represent_text)

@@ -75,8 +75,8 @@ def still_used(resources: Mapping[str, Resource], leaving: Iterable[str]) -> dic
 def cycles(referring: Mapping[str, Iterable[Reference]]) -> list[tuple[str, ...]]:
     """Every way in which flows lead back to themselves by `call` or `send`: ("Flow/a", "Flow/b", "Flow/a").
 
-    `referring`: what each resource, by key, refers to. One cycle is told for each group of flows that reach each
-    other: the shortest through the first of them.
+    `referring`: what each resource, by key, refers to. Every flow that can reach itself is in one of the cycles told,
+    which is the shortest through its first flow.
     """
     edges = {key: sorted({found.target for found in outgoing if found.target.startswith("Flow/")})
              for key, outgoing in referring.items() if key.startswith("Flow/")}

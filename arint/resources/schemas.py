@@ -78,11 +78,13 @@ def _with_transports(schema: dict[str, Any], struct: type[msgspec.Struct], specs
 
 def _with_steps(schema: dict[str, Any], definitions: dict[str, Any], specs: tuple[Any, ...]) -> None:
     """A step is a mapping with exactly one step type's key, beside what any step may have."""
-    names = sorted(step_types())
-    common = {"name": {"type": "string"}, "retry": {"$ref": "#/$defs/Retry"}}
-    definitions["Step"] = {
-        "type": "object",
-        "properties": {**common, **dict(zip(names, specs, strict=True))},
-        "oneOf": [{"required": [name]} for name in names],
-    }
+    types = dict(sorted(step_types().items()))
+    keys: dict[str, Any] = {"name": {"type": "string"}, "retry": {"$ref": "#/$defs/Retry"}}
+    for (key, step), spec in zip(types.items(), specs, strict=True):
+        if step.siblings:  # the spec is then the step's whole mapping
+            keys |= definitions.get(step.Spec.__name__, {}).get("properties", {})
+        else:
+            keys[key] = spec
+    definitions["Step"] = {"type": "object", "properties": keys, "additionalProperties": False,
+                           "oneOf": [{"required": [key]} for key in types]}
     schema["properties"]["steps"] = {**schema["properties"]["steps"], "items": {"$ref": "#/$defs/Step"}}

@@ -38,12 +38,17 @@ def document_of(written: Any, folder: FilePath) -> Document:
         return Document({}, None, (Mistake((), 'the key "kind" is missing', f"kinds are {', '.join(KINDS)}"),))
     if not isinstance(kind, str) or kind not in KINDS:
         return Document({}, None, (Mistake(("kind",), f"unknown kind {kind!r}", nearest(str(kind), KINDS)),))
-    written, found = _inlined(written, folder)
-    found += _in_fields(written, KINDS[kind])
-    found += _meaning(written, folder)
+    written, unread = _inlined(written, folder)
+    found = [*unread, *_in_fields(written, KINDS[kind])]
+    found += (mistake for mistake in _meaning(written, folder) if not _follows(mistake, unread))
     found += _passwords(written)
     resource, further = (None, []) if found else _built(written)
     return Document(written, resource, (*found, *further))
+
+
+def _follows(mistake: Mistake, unread: list[Mistake]) -> bool:
+    """Is this only what a file that could not be read has left behind?"""
+    return any(path[:len(mistake.path)] == mistake.path[:len(path)] for path in (earlier.path for earlier in unread))
 
 
 def _built(written: dict[str, Any]) -> tuple[Resource | None, list[Mistake]]:
@@ -80,15 +85,13 @@ def _transport_mistakes(fields: Mapping[str, Any], role: str, usable: Mapping[st
                         found: list[Mistake]) -> list[Mistake]:
     """Exactly one transport, with a spec that its plugin understands. `found`: what is wrong with the other keys."""
     used = [key for key in fields if key in usable]
-    if not used:
-        others = [mistake for mistake in found if mistake.on_key]
-        meant = any(f'"{name}"' in mistake.suggestion for mistake in others for name in usable)
-        if not meant:
-            known = ", ".join(sorted(usable)) or "none is installed"
-            found.append(Mistake((), "a transport key is missing", f"transports: {known}"))
-    for key in set(fields) & (set(transports()) - set(usable)):
-        found[:] = [mistake for mistake in found if mistake.path != (key,)]
-        found.append(Mistake((key,), f"the transport {key} has no {role}s", on_key=True))
+    misplaced = [key for key in fields if key in transports() and key not in usable]
+    found = [mistake for mistake in found if mistake.path not in [(key,) for key in misplaced]]
+    found += [Mistake((key,), f"the transport {key} has no {role}s", on_key=True) for key in misplaced]
+    meant = any(f'"{name}"' in mistake.suggestion for mistake in found if mistake.on_key for name in usable)
+    if not used and not misplaced and not meant:
+        known = ", ".join(sorted(usable)) or "none is installed"
+        found.append(Mistake((), "a transport key is missing", f"transports: {known}"))
     for extra in used[1:]:
         found.append(Mistake((extra,), f'only one transport is possible, and "{used[0]}" stands here already',
                              f"declare a second {role.capitalize()}", on_key=True))
