@@ -12,8 +12,10 @@ import msgspec
 
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$", max_length=63,
                                    description="a DNS label: lower-case letters, digits, hyphens")]
-Duration = Annotated[str, msgspec.Meta(pattern=r"^\d+(\.\d+)?(ms|s|m|h|d)$", description="such as 500ms, 2s, 5m, 24h, 7d")]
-Size = Annotated[str, msgspec.Meta(pattern=r"^\d+(\.\d+)?(B|KB|MB|GB|KiB|MiB|GiB)?$", description="such as 256KiB, 2GB")]
+Duration = Annotated[str, msgspec.Meta(pattern=r"^\d+(\.\d+)?(ms|s|m|h|d)$",
+                                       description="such as 500ms, 2s, 5m, 24h, 7d")]
+Size = Annotated[str, msgspec.Meta(pattern=r"^\d+(\.\d+)?(B|KB|MB|GB|KiB|MiB|GiB)?$",
+                                   description="such as 256KiB, 2GB")]
 Backoff = Annotated[str, msgspec.Meta(pattern=r"^\d+(\.\d+)?(ms|s|m|h|d)\.\.\d+(\.\d+)?(ms|s|m|h|d)$",
                                       description="first..longest, such as 1s..5m; doubled each time, with jitter")]
 Reference = Annotated[str, msgspec.Meta(pattern=r"^(service|flow|connection|topic)/[a-z0-9.-]+$",
@@ -76,7 +78,7 @@ class Service(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
 
 
 class Flow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """Steps that a message goes through. Each step is a mapping with the step's key (and optionally `name`, `retry`)."""
+    """Steps that a message goes through. Each is a mapping with the step's key (and optionally `name`, `retry`)."""
 
     name: Name
     steps: Annotated[list[dict[str, Any]], msgspec.Meta(min_length=1)]
@@ -116,7 +118,7 @@ class SecretSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
 
 
 class Secret(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """A value that is sealed before it is stored. `digest` (set by apply) is keyed: it tells only whether it changed."""
+    """A value, sealed before it is stored. `digest` (set by apply) is keyed: it tells only whether it changed."""
 
     name: Name
     description: str = ""

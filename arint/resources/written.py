@@ -17,8 +17,8 @@ from arint.resources.inlining import inline_files
 from arint.resources.kinds import KINDS, Channel, Connection, Resource
 from arint.resources.problems import Path, nearest
 
-_PASSWORD = re.compile(r"\b[a-z][a-z0-9+.-]*://[^/?#\s'\"@:]*:[^/#\s'\"@]+@"
-                       r"|\b[a-z][a-z0-9+.-]*://\S*[?&](password|passwd|pwd)=[^&\s]", re.IGNORECASE)
+_PASSWORD = re.compile(r"://[^/?#\s'\"@:]{0,500}:[^/#\s'\"@]{1,500}@"
+                       r"|://\S{0,2000}?[?&](password|passwd|pwd)=[^&\s]", re.IGNORECASE)
 
 
 class Document(msgspec.Struct, frozen=True):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from arint.errors import NotValidError
+from arint.resources.canonical import to_yaml
 from arint.resources.kinds import Flow, Service
 from arint.resources.manifests import Declared, Text, load, load_text
 from arint.resources.problems import Problem
@@ -226,10 +227,11 @@ def test_broken_documents_do_not_hide_those_before_them(folder: Path) -> None:
     assert [problem.message[:16] for problem in found] == ['the key "source"', "this is no YAML:"]
 
 
-def test_exported_then_loaded_is_the_same(folder: Path) -> None:
-    from arint.resources.canonical import to_yaml
-
+@pytest.mark.parametrize("example", [False, True])
+def test_exported_then_loaded_is_the_same(folder: Path, example: bool) -> None:
     (folder / "m.yaml").write_text(GOOD)
-    first: list[Declared] = load([folder])
-    again = load_text(Text("export", to_yaml(item.resource for item in first), folder))
+    place = Path(__file__).parents[2] / "examples" / "orders" if example else folder
+    first: list[Declared] = load([place])
+    assert len(first) >= 5
+    again = load_text(Text("export", to_yaml(item.resource for item in first), place))
     assert [item.resource for item in again] == [item.resource for item in first]
