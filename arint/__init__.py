@@ -1,1 +1,28 @@
+"""ALPHAREN Core-Integrator (ARINT): what a service imports. Names are loaded when first used."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from arint.errors import MessageError, RejectedError, SystemUnavailableError
+    from arint.message import Message
+    from arint.sdk import Context, service
+
+__all__ = ["Context", "Message", "MessageError", "RejectedError", "SystemUnavailableError", "service"]
+
+_HOMES = {"Context": "arint.sdk", "service": "arint.sdk", "Message": "arint.message", "MessageError": "arint.errors",
+          "RejectedError": "arint.errors", "SystemUnavailableError": "arint.errors"}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'arint' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(home), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -42,8 +42,8 @@ class Reply(msgspec.Struct, frozen=True):
 class Effects(Protocol):
     """What a flow asks of the world outside. A `timeout` of 0 means: as the target itself says."""
 
-    async def call(self, service: str, message: Message, timeout: float) -> Reply:
-        """Let the service process the message."""
+    async def call(self, service: str, message: Message, idempotency_key: str, timeout: float) -> Reply:
+        """Let the service process the message. The key is the `stage` of its `arint.sdk.Context`."""
         ...
 
     async def send(self, target: str, message: Message, options: Mapping[str, Any], idempotency_key: str,

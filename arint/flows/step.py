@@ -44,7 +44,7 @@ class Mistakes:
         try:
             yield
         except StepError as error:
-            self._found.append(error.under(*path))
+            self._found += [one.under(*path) for one in (error, *error.more)]
 
     def refuse(self) -> None:
         """Raise what was found, if anything was."""

@@ -105,7 +105,7 @@ class RunnerEffects:
         self._outlets = outlets
         self._caller = Caller()
 
-    async def call(self, service: str, message: Message, timeout: float) -> Reply:
+    async def call(self, service: str, message: Message, idempotency_key: str, timeout: float) -> Reply:
         """Never asked of a runner: a call is a stage of the service's own workers."""
         raise MessageError(f"the runner does not run service/{service}", where="runner")
 

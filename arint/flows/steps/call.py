@@ -38,6 +38,6 @@ class Call(EffectStep):
 
     async def perform(self, state: State, idempotency_key: str) -> None:
         """The message goes on as the service returns it; what it sent besides is stored with it."""
-        reply = await state.effects.call(self._name, state.message(), 0.0)
+        reply = await state.effects.call(self._name, state.message(), idempotency_key, 0.0)
         state.replace(reply.message)
         state.outputs.extend(reply.outputs)

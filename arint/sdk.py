@@ -1,0 +1,315 @@
+"""What a service is made with: `@service`, its `Context`, and how a payload becomes an argument and a result a body."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import time
+import typing
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Executor
+from functools import partial
+from typing import Any, TypeVar, overload
+
+import msgspec
+
+from arint.errors import ArintError, MessageError, NotFoundError, NotValidError, RejectedError
+from arint.flows.state import Output, Reply
+from arint.message import Message
+
+T = TypeVar("T")
+AnyCallable = TypeVar("AnyCallable", bound=Callable[..., Any])
+Requester = Callable[[str, Message, float], Awaitable[Message]]
+"""Asks another service: name, message, timeout in seconds."""
+
+JSON = "application/json"
+_logger = logging.getLogger("arint.service")
+_encode = msgspec.json.Encoder().encode
+
+
+def service(function: AnyCallable) -> AnyCallable:
+    """Mark a callable as a service.
+
+    Its parameters, each of them optional: the payload (decoded to its annotation: a msgspec Struct, a dataclass,
+    dict, list, str, bytes, Message; without one, the JSON value), and one annotated `Context` or named `ctx`.
+    What it returns becomes the body: None leaves it as it is, bytes are taken as they are, a Message is taken whole,
+    anything else is written as JSON. Raises NotValidError if its signature does not fit.
+    """
+    Handler(function)
+    return function
+
+
+class Context:
+    """What a service is given besides the payload. Made by the runtime, or by `arint.testing`.
+
+    `message` is what came in; `config` what the Service resource says; `deadline` the time (seconds since the epoch)
+    at which this attempt is given up; `log` a logger that knows the message.
+    """
+
+    def __init__(self, message: Message, *, service: str = "", config: Mapping[str, Any] | None = None,
+                 secrets: Mapping[str, bytes] | None = None, deadline: float = 0.0,
+                 log: logging.Logger | logging.LoggerAdapter[logging.Logger] | None = None,
+                 request: Requester | None = None) -> None:
+        self.message = message
+        self.service = service
+        self.config: Mapping[str, Any] = config or {}
+        self.deadline = deadline
+        self._secrets = secrets or {}
+        self._log = log
+        self._request = request
+        self._outputs: list[Output] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def log(self) -> logging.Logger | logging.LoggerAdapter[logging.Logger]:
+        """The logger of this message."""
+        if self._log is None:
+            self._log = logging.LoggerAdapter(_logger, {"message_id": self.message.id, "service": self.service})
+        return self._log
+
+    @property
+    def remaining(self) -> float:
+        """Seconds until the deadline; infinite where there is none."""
+        return self.deadline - time.time() if self.deadline else float("inf")
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """What `send` and `publish` have gathered."""
+        return tuple(self._outputs)
+
+    def secret(self, name: str) -> str:
+        """The value of a secret that the Service resource lists. Raises NotFoundError."""
+        return self.secret_bytes(name).decode()
+
+    def secret_bytes(self, name: str) -> bytes:
+        """As `secret`, for a value that is no text."""
+        found = self._secrets.get(name)
+        if found is None:
+            raise NotFoundError(f"this service has no secret {name}", remedy=f"add it: secrets: [{name}]")
+        return found
+
+    def send(self, target: str, payload: Any = None, *, headers: Mapping[str, str] | None = None) -> str:
+        """Send a message to `flow/NAME`, `service/NAME` or `connection/NAME`; returns its id.
+
+        It is stored together with this service's result, so only if the service succeeds, and once. Without a
+        payload the body that came in is sent.
+        """
+        kind, _, name = target.partition("/")
+        if kind not in ("flow", "service", "connection") or not name:
+            raise RejectedError(f'"{target}" cannot be sent to',
+                                remedy="flow/NAME, service/NAME, connection/NAME; for a topic: publish")
+        return self._gather(name if kind == "flow" else f"{kind}={name}", "start", payload, headers)
+
+    def publish(self, topic: str, payload: Any = None, *, headers: Mapping[str, str] | None = None) -> str:
+        """Publish a message to a topic; as `send`, with this service's result. Returns its id."""
+        return self._gather(f"topic={topic.removeprefix('topic/')}", "", payload, headers)
+
+    @overload
+    async def call(self, service: str, payload: Any = None, *, timeout: float = 0.0) -> Message: ...
+    @overload
+    async def call(self, service: str, payload: Any = None, *, result: type[T], timeout: float = 0.0) -> T: ...
+    async def call(self, service: str, payload: Any = None, *, result: Any = Message, timeout: float = 0.0) -> Any:
+        """Ask another service and wait for its answer, decoded to `result`. Nothing is stored.
+
+        `timeout` in seconds, by default (0) what is left of this attempt. Raises what the service raised.
+        """
+        if self._request is None:
+            raise NotFoundError("no other service can be called from here", where=f"service/{service}")
+        name = service.removeprefix("service/")
+        message = self._child(f"call={name}", payload, None)
+        left = self.remaining
+        answer = await self._request(name, message, min(timeout or left, left) if left != float("inf") else timeout)
+        return decoder_for(result)(answer)
+
+    def call_and_wait(self, service: str, payload: Any = None, *, result: Any = Message, timeout: float = 0.0) -> Any:
+        """As `call`, for services that are no coroutines."""
+        if self._loop is None:
+            raise MessageError("call_and_wait is for services without async", remedy="await ctx.call(…)")
+        call = self.call(service, payload, result=result, timeout=timeout)
+        return asyncio.run_coroutine_threadsafe(call, self._loop).result()
+
+    def _gather(self, flow: str, stage: str, payload: Any, headers: Mapping[str, str] | None) -> str:
+        message = self._child(flow, payload, headers)
+        self._outputs.append(Output(flow, stage, message))
+        return message.id
+
+    def _child(self, to: str, payload: Any, headers: Mapping[str, str] | None) -> Message:
+        known = with_result(self.message, payload)
+        lower = {name.lower(): value for name, value in (headers or {}).items()}
+        return known.derive(f"{self.service}>{to}", len(self._outputs), attempt=1, failure=None, variables={},
+                            headers={**known.headers, **lower})
+
+
+class Handler:
+    """A user's callable, ready to be given messages. Raises NotValidError if it cannot be called that way."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        if inspect.isclass(function):
+            function = function()
+        self._function = function
+        payload, self._context_name = _parameters(function)
+        self._payload_name = payload.name if payload is not None else ""
+        self._decode = decoder_for(_annotation(function, payload)) if payload is not None else None
+        self._positional = payload is not None and payload.kind is payload.POSITIONAL_ONLY
+        self.is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+            getattr(function, "__call__", None))  # noqa: B004 - the method itself is wanted, not whether there is one
+
+    async def handle(self, message: Message, context: Context, executor: Executor | None = None) -> Reply:
+        """Call it; a callable without async in a thread of `executor`.
+
+        Raises RejectedError if the body is not what is annotated, else what the callable raises.
+        """
+        positional, named = self._arguments(message, context)
+        if self.is_async:
+            try:
+                result = await self._function(*positional, **named)
+            except SystemExit as error:
+                raise _left(error) from None
+        else:
+            context._loop = asyncio.get_running_loop()
+            call = partial(_in_thread, self._function, positional, named)
+            result = await context._loop.run_in_executor(executor, call)
+            if inspect.isawaitable(result):
+                result = await result
+        return Reply(with_result(message, result), context.outputs)
+
+    def _arguments(self, message: Message, context: Context) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        named: dict[str, Any] = {}
+        positional: tuple[Any, ...] = ()
+        if self._decode is not None:
+            payload = self._decode(message)
+            if self._positional:
+                positional = (payload,)
+            else:
+                named[self._payload_name] = payload
+        if self._context_name:
+            named[self._context_name] = context
+        return positional, named
+
+
+def with_result(message: Message, result: Any) -> Message:
+    """The message as it goes on after a service returned `result`."""
+    if result is None:
+        return message
+    if isinstance(result, Message):
+        return msgspec.structs.replace(result, id=message.id, root=message.root, run=message.run, cause=message.cause,
+                                       created=message.created, channel=message.channel, caller=message.caller,
+                                       change_set=message.change_set, attempt=message.attempt)
+    if isinstance(result, bytes | bytearray | memoryview):
+        return msgspec.structs.replace(message, body=bytes(result))
+    try:
+        return msgspec.structs.replace(message, body=_encode(result), content_type=JSON)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise MessageError(f"the result cannot be written as JSON: {error}",
+                           remedy="return plain data, a Struct, a dataclass, bytes or a Message") from None
+
+
+def decoder_for(annotation: Any) -> Callable[[Message], Any]:
+    """How a message becomes an argument of this type. Raises NotValidError for a type that no body can become."""
+    if annotation is Message:
+        return _whole
+    if annotation is bytes:
+        return _raw
+    if annotation is str:
+        return _text
+    try:
+        decode = msgspec.json.Decoder(annotation).decode
+    except (TypeError, msgspec.ValidationError) as error:
+        raise NotValidError(f"no body can become {annotation!r}: {error}",
+                            remedy="annotate a Struct, a dataclass, dict, list, str, bytes or Message") from None
+    return partial(_json, decode)
+
+
+def _whole(message: Message) -> Message:
+    return message
+
+
+def _raw(message: Message) -> bytes:
+    return message.body
+
+
+def _text(message: Message) -> str:
+    try:
+        return message.body.decode()
+    except UnicodeDecodeError as error:
+        raise RejectedError(f"the body is not UTF-8: byte {error.start}") from None
+
+
+def _json(decode: Callable[[bytes], Any], message: Message) -> Any:
+    try:
+        return decode(message.body)
+    except msgspec.ValidationError as error:
+        what, _, place = str(error).partition(" - at `")
+        raise RejectedError(f"the body does not fit: {what}", where=place.rstrip("`").replace("$", "body", 1) or "body"
+                            ) from None
+    except msgspec.DecodeError as error:
+        what = "is empty, not JSON" if not message.body else f"is not JSON: {error}"
+    except UnicodeDecodeError as error:
+        what = f"is not UTF-8: byte {error.start}"
+    except RecursionError:
+        what = "is nested too deep"
+    raise RejectedError(f"the body {what}")
+
+
+def _parameters(function: Callable[..., Any]) -> tuple[inspect.Parameter | None, str]:
+    """The payload's parameter, and the name of the context's."""
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        raise NotValidError("is not callable", where=repr(function)) from None
+    named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    contexts = [p for p in named if _is_context(p)]
+    others = [p for p in named if p not in contexts]
+    further = [p.name for p in others[1:] if p.default is p.empty]
+    if len(contexts) > 1 or further:
+        raise NotValidError(f"takes more than a payload and a context: {', '.join(p.name for p in named)}",
+                            where=getattr(function, "__qualname__", repr(function)),
+                            remedy="such as: async def price(order: Order, ctx: Context)")
+    return (others[0] if others else None), (contexts[0].name if contexts else "")
+
+
+def _is_context(parameter: inspect.Parameter) -> bool:
+    annotation = parameter.annotation
+    if annotation is parameter.empty:
+        return parameter.name in ("ctx", "context")
+    if isinstance(annotation, str):
+        return annotation.strip("'\"").rpartition(".")[2] == "Context"
+    return inspect.isclass(annotation) and issubclass(annotation, Context)
+
+
+def _annotation(function: Callable[..., Any], parameter: inspect.Parameter) -> Any:
+    if parameter.annotation is parameter.empty:
+        return Any
+    if not isinstance(parameter.annotation, str):
+        return parameter.annotation
+    plain: Any = inspect.unwrap(function) if inspect.isroutine(function) else type(function).__call__
+    try:
+        # Only this one: the others may speak of what is imported for type checkers alone.
+        known = {**getattr(plain, "__globals__", {}), **inspect.getclosurevars(plain).nonlocals}
+        return typing.get_type_hints(_only(parameter.annotation), known, include_extras=True)["payload"]
+    except (NameError, AttributeError, SyntaxError, TypeError) as error:
+        raise NotValidError(f"the annotation {parameter.annotation} of {parameter.name} is not known: {error}",
+                            where=getattr(function, "__qualname__", repr(function)),
+                            remedy="import or define it at the top of the module") from None
+
+
+def _only(annotation: str) -> Any:
+    """Something with this annotation alone."""
+    def holder() -> None: ...
+
+    holder.__annotations__ = {"payload": annotation}
+    return holder
+
+
+def _in_thread(function: Callable[..., Any], positional: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    try:
+        return function(*positional, **named)
+    except SystemExit as error:
+        raise _left(error) from None
+    except StopIteration as error:
+        raise MessageError(f"the service raised StopIteration: {error}") from error
+
+
+def _left(error: SystemExit) -> ArintError:
+    return MessageError(f"the service called sys.exit({error.code!r})", remedy="raise an error instead")
