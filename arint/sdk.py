@@ -43,16 +43,18 @@ def service(function: AnyCallable) -> AnyCallable:
 class Context:
     """What a service is given besides the payload. Made by the runtime, or by `arint.testing`.
 
-    `message` is what came in; `config` what the Service resource says; `deadline` the time (seconds since the epoch)
+    `stage` is the idempotency key of this stage of this message: of it the ids of what is sent are derived, so that
+    a repetition stores nothing twice. `message` is what came in; `config` what the Service resource says; `deadline` the time (seconds since the epoch)
     at which this attempt is given up; `log` a logger that knows the message.
     """
 
-    def __init__(self, message: Message, *, service: str = "", config: Mapping[str, Any] | None = None,
+    def __init__(self, message: Message, *, service: str = "", stage: str = "", config: Mapping[str, Any] | None = None,
                  secrets: Mapping[str, bytes] | None = None, deadline: float = 0.0,
                  log: logging.Logger | logging.LoggerAdapter[logging.Logger] | None = None,
                  request: Requester | None = None) -> None:
         self.message = message
         self.service = service
+        self.stage = stage or service
         self.config: Mapping[str, Any] = config or {}
         self.deadline = deadline
         self._secrets = secrets or {}
@@ -137,7 +139,7 @@ class Context:
     def _child(self, to: str, payload: Any, headers: Mapping[str, str] | None) -> Message:
         known = with_result(self.message, payload)
         lower = {name.lower(): value for name, value in (headers or {}).items()}
-        return known.derive(f"{self.service}>{to}", len(self._outputs), attempt=1, failure=None, variables={},
+        return known.derive(f"{self.stage}>{to}", len(self._outputs), attempt=1, failure=None, variables={},
                             headers={**known.headers, **lower})
 
 
@@ -145,8 +147,8 @@ class Handler:
     """A user's callable, ready to be given messages. Raises NotValidError if it cannot be called that way."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        if inspect.isclass(function):
-            function = function()
+        made: Any = function
+        function = made() if inspect.isclass(made) else function
         self._function = function
         payload, self._context_name = _parameters(function)
         self._payload_name = payload.name if payload is not None else ""
