@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import secrets
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -21,6 +21,8 @@ from arint.errors import RejectedError
 from arint.plugins import FullError
 
 BATCH_MESSAGES = 500
+FEW = 12
+"""So many or fewer go singly, at 0.2 to 0.3 ms each: a batch costs the broker about 3 ms, and 30 µs for each in it."""
 BATCH_OCTETS = 4 * 2**20
 RESEND_AFTER = 3.0  # seconds without an answer on a connection that seems to live: an election, or a lost reply
 RETRY_AFTER = 0.1
@@ -67,14 +69,13 @@ class _Item:
 class _Flight(NamedTuple):
     items: Sequence[_Item]
     sent: float
-    slot: bool  # does it hold one of the places for batches? Single ones sent after a refusal do not
 
 
 class Committer:
     """Stores messages in one stream. One for a stream and process; closed with `close`."""
 
     def __init__(self, bus: Bus, stream: str, *, deadline: float = 10.0, queue: int = 20_000,
-                 pipeline: int = 1) -> None:
+                 pipeline: int = 2) -> None:
         self.stream = stream
         self._bus = bus
         self._deadline = deadline
@@ -82,7 +83,6 @@ class Committer:
         self._pipeline = pipeline
         self._queue: deque[_Item] = deque()
         self._flights: dict[str, _Flight] = {}
-        self._busy = 0
         self._scheduled = False
         self._not_before = 0.0
         self._loop = asyncio.get_running_loop()
@@ -141,7 +141,7 @@ class Committer:
         """Send soon: at the end of this turn of the loop, so that everything stored in it goes together."""
         if self._sweeper is None and not self._closed:
             self._sweeper = self._loop.call_later(0.25, self._sweep)
-        if not self._scheduled and self._queue and self._busy < self._pipeline:
+        if not self._scheduled and self._queue and len(self._flights) < self._pipeline:
             self._scheduled = True
             self._loop.call_soon(self._send)
 
@@ -149,12 +149,13 @@ class Committer:
         self._scheduled = False
         if not self._bus.connected or self._loop.time() < self._not_before:
             return
-        while self._queue and self._busy < self._pipeline:
+        while self._queue and len(self._flights) < self._pipeline:
             items = self._gather()
-            if len(items) == 1:
-                self._send_one(items[0], slot=True)
-            elif items:
+            if len(items) > FEW:
                 self._send_batch(items)
+            else:
+                for item in items:
+                    self._send_one(item)
 
     def _gather(self) -> list[_Item]:
         items: list[_Item] = []
@@ -166,12 +167,12 @@ class Committer:
                 size += item.size
         return items
 
-    def _send_one(self, item: _Item, *, slot: bool) -> None:
-        inbox = self._depart([item], slot)
+    def _send_one(self, item: _Item) -> None:
+        inbox = self._depart([item], self._answered)
         self._bus.wire.put(header_lines.frame(item.subject, inbox, item.lines, item.body))
 
     def _send_batch(self, items: list[_Item]) -> None:
-        inbox = self._depart(items, slot=True)
+        inbox = self._depart(items, self._answered)
         name = f"{self._name}{next(self._batch_ids)}".encode()
         last = len(items)
         frames = []
@@ -181,13 +182,41 @@ class Committer:
             frames.append(header_lines.frame(item.subject, inbox if number == last else "", lines, item.body))
         self._bus.wire.put(b"".join(frames))
 
-    def _depart(self, items: Sequence[_Item], slot: bool) -> str:
-        def answered(subject: bytes, reply: bytes, body: bytes, header: bytes) -> None:
-            self._answered(inbox, body)
+    def _ask_which(self, items: Sequence[_Item]) -> None:
+        """A batch was refused since a member is stored already: one look-up tells which, and the rest goes again.
 
-        inbox = self._bus.expect(answered)
-        self._flights[inbox] = _Flight(items, self._loop.time(), slot)
-        self._busy += slot
+        After a crash much is done a second time; to send all of it singly would take eight times as long.
+        """
+        present: set[bytes] = set()
+
+        def told(inbox: str, body: bytes, header: bytes) -> None:
+            if header_lines.status(header):
+                self._sort_out(inbox, present)
+            else:
+                present.add(header_lines.find(header, b"Nats-Subject") or b"")
+
+        query = msgspec.json.encode({"multi_last": [item.subject for item in items]})
+        inbox = self._depart(items, told)
+        self._bus.wire.put(header_lines.plain_frame(f"$JS.API.DIRECT.GET.{self.stream}", inbox, query))
+
+    def _sort_out(self, inbox: str, present: set[bytes]) -> None:
+        items = self._land(inbox)
+        rest = []
+        for item in items:
+            if item.subject.encode() not in present:
+                rest.append(item)
+            elif not item.future.done():
+                item.future.set_result(Stored(True))
+        if len(rest) > FEW and len(rest) < len(items):
+            self._send_batch(rest)
+        else:  # none was found: two in the batch are the same, or the look-up met a replica that lags
+            for item in rest:
+                self._send_one(item)
+        self._kick()
+
+    def _depart(self, items: Sequence[_Item], answered: Callable[[str, bytes, bytes], None]) -> str:
+        inbox = self._bus.expect(lambda subject, reply, body, header: answered(inbox, body, header))
+        self._flights[inbox] = _Flight(items, self._loop.time())
         return inbox
 
     def _land(self, inbox: str) -> Sequence[_Item]:
@@ -196,10 +225,9 @@ class Committer:
         flight = self._flights.pop(inbox, None)
         if flight is None:
             return ()
-        self._busy -= flight.slot
         return flight.items
 
-    def _answered(self, inbox: str, body: bytes) -> None:
+    def _answered(self, inbox: str, body: bytes, header: bytes) -> None:
         items = self._land(inbox)
         ack = _decode(body) if body else _Ack(error=_Error(0, "nobody answers"))
         if ack.error is None:
@@ -207,10 +235,12 @@ class Committer:
             for sequence, item in enumerate(items, first):
                 if not item.future.done():
                     item.future.set_result(Stored(ack.duplicate, sequence))
+        elif len(items) > FEW and ack.error.err_code in _PRESENT:
+            self._ask_which(items)
         elif len(items) > 1 and ack.error.err_code:
             # One member was refused, and with it all: alone, each gets its own answer.
             for item in items:
-                self._send_one(item, slot=False)
+                self._send_one(item)
         else:
             self._refused(items, ack.error)
         self._kick()

@@ -16,7 +16,7 @@ from arint.bus.incoming import Incoming
 from arint.errors import ArintError
 
 EXPIRES = 30.0         # seconds a pull request stands
-HEARTBEAT = 2.0        # of an idle pull request, in seconds
+HEARTBEAT = 5.0        # of an idle pull request, in seconds
 ACK_WAIT = 10.0
 RECOVER_PAUSE = 0.25
 _PAUSED_DELAY = 1.0    # of a message that came while paused
@@ -128,11 +128,14 @@ class PullConsumer:
         self._number = self._bus.wire.listen(self._inbox, "", self._on_message)
 
     def _refill(self) -> None:
-        """Ask for as many as there is room for, unless what is asked for already suffices for a while."""
+        """Ask for as many as there is room for, unless what is asked for already suffices for a while.
+
+        Little room is asked for only when nothing else is: else every ack of a busy instance would cost a request.
+        """
         room = self._max - len(self._flying) - self._asked
-        if room <= 0 or self._asked > self._max // 2 or self._paused or not (self._running and self._ready):
+        if room <= 0 or (self._asked and (self._asked > self._max // 2 or room < self._max // 8)):
             return
-        if not self._bus.connected:
+        if self._paused or not (self._running and self._ready and self._bus.connected):
             return
         self._asked += room
         self._bus.publish(self._next, _pull(room), reply=self._inbox)
@@ -234,6 +237,8 @@ class PullConsumer:
         except ArintError:  # no stream, no quorum, or broken again: whoever owns the flow may make it again
             await asyncio.sleep(RECOVER_PAUSE)
             self._wake.set()
+            return
+        if not self._running:
             return
         self._ready = True
         self._open_inbox()

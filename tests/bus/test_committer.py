@@ -50,6 +50,18 @@ async def test_a_second_copy_is_refused_and_told_so_alone_and_in_a_crowd(bus, co
     assert (await streams.state(bus, STREAM)).messages == 4
 
 
+async def test_what_was_done_before_is_found_out_within_a_large_crowd(bus, committer):
+    done = set(range(0, 600, 3))
+    await asyncio.gather(*(committer.store(place(i), b"before", {}) for i in done))
+    crowd = [*range(600), 7, 9]  # 7 is new and comes twice
+    stored = await asyncio.gather(*(committer.store(place(i), b"after", {}) for i in crowd))
+    assert {i for i, one in zip(crowd[:600], stored, strict=False) if one.duplicate} == done
+    assert [one.duplicate for one in stored[600:]] == [True, True]
+    assert (await streams.state(bus, STREAM)).messages == 600
+    found = await lookup.get_one(bus, STREAM, place(599))
+    assert found.sequence == stored[599].sequence and found.body == b"after"
+
+
 async def test_without_expectation_each_is_stored(bus, committer):
     for _ in range(2):
         await asyncio.gather(*(committer.store(place(1), b"x", {}, expect_new=False) for _ in range(5)))
