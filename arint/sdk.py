@@ -44,8 +44,8 @@ class Context:
     """What a service is given besides the payload. Made by the runtime, or by `arint.testing`.
 
     `stage` is the idempotency key of this stage of this message: of it the ids of what is sent are derived, so that
-    a repetition stores nothing twice. `message` is what came in; `config` what the Service resource says; `deadline` the time (seconds since the epoch)
-    at which this attempt is given up; `log` a logger that knows the message.
+    a repetition stores nothing twice. `message` is what came in; `config` what the Service resource says; `deadline`
+    the time (seconds since the epoch) at which this attempt is given up; `log` a logger that knows the message.
     """
 
     def __init__(self, message: Message, *, service: str = "", stage: str = "", config: Mapping[str, Any] | None = None,
@@ -147,8 +147,8 @@ class Handler:
     """A user's callable, ready to be given messages. Raises NotValidError if it cannot be called that way."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        made: Any = function
-        function = made() if inspect.isclass(made) else function
+        if inspect.isclass(function):
+            function = typing.cast(Callable[..., Any], function())
         self._function = function
         payload, self._context_name = _parameters(function)
         self._payload_name = payload.name if payload is not None else ""
