@@ -1,4 +1,4 @@
-"""Writes docs/reference/cli.md from the commands themselves: `python -m arintctl.reference`; a test fails when it is old."""
+"""Writes docs/reference/cli.md from the commands themselves (`make docs`); a test fails when it is old."""
 
 from __future__ import annotations
 

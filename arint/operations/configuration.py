@@ -143,17 +143,16 @@ async def _store(link: Link, desired: Desired, progress: Progress) -> None:
             progress(Step(f"storing code {digest[:12]}"))
             unpack(packed, link.home.artifact(digest), digest)
     if desired.secrets:
-        sealer, sets = Sealer.load(link.home), await link.change_sets()
+        sealer, kept = Sealer.load(link.home), await link.secrets()
         for (name, digest), value in desired.secrets.items():
-            if await sets.get_secret(name, digest) is None:
-                progress(Step(f"sealing secret {name}"))
-                await sets.put_secret(name, digest, sealer.seal(name, value))
+            progress(Step(f"sealing secret {name}"))
+            await kept.put(name, digest, sealer.seal(name, value))
 
 
 async def _commit(link: Link, resources: Mapping[str, Resource], head: int, author: str, message: str) -> int:
     sets = await link.change_sets()
     made = await sets.commit(_stored(resources), expected_head=head, author=author or whoami(), message=message)
-    return int(made.number)
+    return made.number
 
 
 def _stored(resources: Mapping[str, Resource]) -> dict[str, bytes]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from arint.bus.connection import Bus
     from arint.store.changesets import ChangeSets
     from arint.store.connection import Etcd
+    from arint.store.secrets import SealedSecrets
 
 
 class Link:
@@ -52,6 +53,12 @@ class Link:
         from arint.store.changesets import ChangeSets
 
         return ChangeSets(await self.etcd(), self.config.cluster)
+
+    async def secrets(self) -> SealedSecrets:
+        """The sealed values of secrets."""
+        from arint.store.secrets import SealedSecrets
+
+        return SealedSecrets(await self.etcd(), self.config.cluster)
 
     async def bus(self) -> Bus:
         """The broker. Raises UnreachableError."""

@@ -140,7 +140,7 @@ async def _etcd(link: Link) -> Made:
     etcd = await link.etcd()
     found = await etcd.status()
     took = time.monotonic() - begun
-    return "good", f"answers in {took * 1000:.0f} ms, {getattr(found, 'db_size', 0) / 2**20:.1f} MiB", ""
+    return "good", f"answers in {took * 1000:.0f} ms, {found.database_bytes / 2**20:.1f} MiB, version {found.version}", ""
 
 
 async def _nats(link: Link) -> Made:
@@ -196,17 +196,19 @@ async def _dead_letters(link: Link) -> Made:
 
 async def _configuration(link: Link) -> Made:
     from arint.operations.history import applied
-    from arint.resources.graph import dangling
+    from arint.resources.canonical import plain
     from arint.resources.kinds import Service
+    from arint.resources.together import mistakes_together
 
     number, resources = await applied(link)
     missing = [one.name for one in resources.values() if isinstance(one, Service) and one.code
                and not link.home.artifact(one.code).is_dir()]
     if missing:
         return "failed", f"the code is missing of: {', '.join(missing)}", "apply them again from their source"
-    lost = [f"{one.name} -> {reference.target}" for one, reference in dangling(resources)]
-    if lost:
-        return "failed", f"references that lead nowhere: {', '.join(lost)}", "apply what is missing"
+    written = {key: plain(one) for key, one in resources.items()}
+    wrong = [f"{key}: {mistake.message}" for key, mistake in mistakes_together(written, written)]
+    if wrong:
+        return "failed", "; ".join(wrong), "correct it and apply again"
     return "good", f"change set {number}, {len(resources)} resources", ""
 
 

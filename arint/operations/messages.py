@@ -91,7 +91,7 @@ async def list_messages(link: Link, arguments: ListArguments) -> list[MessageSum
     records = await trail.newest_actions(await link.bus(), flow=arguments.flow,
                                          limit=arguments.limit * _RECORDS_A_MESSAGE)
     by_root: dict[str, list[Action]] = defaultdict(list)
-    for record in records:
+    for record in reversed(records):
         by_root[record.root].append(record)
     found = [summary(root, actions) for root, actions in by_root.items()]
     wanted = [message for message in found if _fits(message, arguments)]
@@ -99,9 +99,9 @@ async def list_messages(link: Link, arguments: ListArguments) -> list[MessageSum
 
 
 def summary(root: str, actions: Sequence[Action]) -> MessageSummary:
-    """How a message stands, from its action records alone. Pure."""
+    """How a message stands, from its action records alone, in the order of storing. Pure."""
     story = tell(root, (), actions)
-    last = max(actions, key=lambda action: action.at)
+    last = actions[-1]
     begun = {hop.stage for hop in story.hops}
     is_waiting = any(_stage_in(name) not in begun for action in actions for name in action.to)
     state = "processing" if story.state == "done" and is_waiting else story.state

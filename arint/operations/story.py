@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import msgspec
 
 from arint.actions import Action, Outcome
-from arint.bus.subjects import Place
+from arint.bus.subjects import Place, parse_place
 from arint.errors import NotFoundError
 
 HopState = Literal["waiting", "retrying", "paused", "done", "caught", "dead", "replayed", "dropped"]
 MessageState = Literal["processing", "paused", "done", "dead"]
+_Name = tuple[int, str, str] | tuple[str, int, str, str]
+"""How a record names what it stored: run, flow and stage; or the place in full."""
 
 _STATE_AFTER: dict[Outcome, HopState] = {
     "accepted": "waiting", "done": "done", "caught": "caught", "failed": "retrying", "deferred": "paused",
@@ -63,7 +65,10 @@ class Story(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 def tell(root: str, inputs: Iterable[Input], actions: Iterable[Action], dead: Iterable[Place] = ()) -> Story:
-    """The story of the message `root`. Raises NotFoundError where nothing is known of it."""
+    """The story of the message `root`; actions in the order of storing, which holds when a clock jumps.
+
+    Raises NotFoundError where nothing is known of it.
+    """
     stored = {_key(item.place): item for item in inputs}
     by_place: dict[tuple[str, int, str, str], list[Action]] = defaultdict(list)
     for action in actions:
@@ -73,7 +78,7 @@ def tell(root: str, inputs: Iterable[Input], actions: Iterable[Action], dead: It
     if not places:
         raise NotFoundError("nothing is known of this message", where=root,
                             remedy="arintctl message list shows the newest; older ones may have been trimmed")
-    hops = [_hop(place, stored.get(place), sorted(by_place[place], key=lambda action: action.at), place in letters)
+    hops = [_hop(place, stored.get(place), by_place[place], place in letters)
             for place in places]
     ordered = _as_tree(hops, stored)
     return _story(root, ordered, stored)
@@ -103,9 +108,13 @@ def _hop(place: tuple[str, int, str, str], stored: Input | None, attempts: Seque
 def _as_tree(hops: Sequence[Hop], stored: Mapping[tuple[str, int, str, str], Input]) -> list[Hop]:
     """Parents first, each followed by what came of it, in the order of time."""
     by_time = sorted(hops, key=lambda hop: (hop.stored, hop.run, hop.stage != "start", hop.stage))
+    named: dict[_Name, list[Hop]] = defaultdict(list)
     children: dict[Hop | None, list[Hop]] = defaultdict(list)
-    for index, hop in enumerate(by_time):
-        children[_parent(hop, by_time[:index], stored)].append(hop)
+    for hop in by_time:
+        known = stored.get(hop.place)
+        children[_parent(hop, named, known.cause if known else "")].append(hop)
+        for name in _names_stored_by(hop):
+            named[name].append(hop)
     ordered: list[Hop] = []
     waiting = [(hop, -1, 0) for hop in reversed(children[None])]
     while waiting:
@@ -115,23 +124,25 @@ def _as_tree(hops: Sequence[Hop], stored: Mapping[tuple[str, int, str, str], Inp
     return ordered
 
 
-def _parent(hop: Hop, earlier: Sequence[Hop], stored: Mapping[tuple[str, int, str, str], Input]) -> Hop | None:
+def _parent(hop: Hop, named: Mapping[_Name, Sequence[Hop]], cause: str) -> Hop | None:
     """The hop that names this one among what it stored next; of several, the latest before it."""
-    known = stored.get(hop.place)
-    cause = known.cause if known else ""
-    candidates = [one for one in earlier if _leads_to(one, hop)]
+    whole = named.get(hop.place, ())
+    candidates = [*named.get((hop.run, hop.flow, hop.stage), ()), *whole]
     of_the_message = [one for one in candidates if one.message in (hop.message, cause)]
     found = of_the_message or candidates
     return found[-1] if found else None
 
 
-def _leads_to(one: Hop, other: Hop) -> bool:
-    """Whether an attempt of `one` stored `other`: named by its stage, its flow and stage, or its subject."""
-    subject_end = f".{other.message}.{other.run}.{other.flow}.{other.stage}"
-    names = {f"{other.flow}.{other.stage}", f"{other.flow}/{other.stage}"} if one.run == other.run else set()
-    if one.flow == other.flow and one.run == other.run:
-        names.add(other.stage)
-    return any(name in names or name.endswith(subject_end) for attempt in one.attempts for name in attempt.to)
+def _names_stored_by(hop: Hop) -> Iterator[_Name]:
+    """What the attempts of a hop stored next: named by stage, by flow and stage, or by the whole subject."""
+    for attempt in hop.attempts:
+        for name in attempt.to:
+            if name.startswith("m."):
+                place = parse_place(name)
+                yield place.message, place.run, place.flow, place.stage
+            else:
+                flow, _, stage = name.replace("/", ".").rpartition(".")
+                yield hop.run, flow or hop.flow, stage
 
 
 def _story(root: str, hops: Sequence[Hop], stored: Mapping[tuple[str, int, str, str], Input]) -> Story:
