@@ -72,6 +72,8 @@ class Beat(msgspec.Struct, frozen=True, omit_defaults=True, tag="beat"):
     """A worker's state, once a second. Counters only grow while the process lives."""
 
     state: State
+    change_set: int = 0
+    """That of the orders which the state is about: those last carried out, or that failed."""
     processed: int = 0
     failed: int = 0
     dead: int = 0

@@ -34,6 +34,7 @@ class Worker:
         self._desk: Desk | None = None
         self._unit: Unit | None = None
         self._orders: Orders | None = None
+        self._tried = 0
         self._leave = asyncio.Event()
         self._news = asyncio.Event()
         self._grace = GRACE
@@ -80,6 +81,7 @@ class Worker:
                 asyncio.get_running_loop().call_later(RETRY_ORDERS, self._news.set)
             else:
                 self._state, self._error = "ready", ""
+            self._tried = orders.change_set
             self._link.hurry()
 
     async def _apply(self, orders: Orders, tasks: asyncio.TaskGroup) -> None:
@@ -107,9 +109,9 @@ class Worker:
 
     def _beat(self) -> Beat:
         if self._desk is None or self._unit is None:
-            return Beat(state=self._state, error=self._error)
-        return Beat(state=self._state, error=self._error, processed=self._desk.processed, failed=self._desk.failed,
-                    dead=self._desk.dead, accepted=self._desk.accepted, in_flight=self._unit.in_flight,
+            return Beat(state=self._state, change_set=self._tried, error=self._error)
+        return Beat(state=self._state, change_set=self._tried, error=self._error, processed=self._desk.processed,
+                    failed=self._desk.failed, dead=self._desk.dead, accepted=self._desk.accepted, in_flight=self._unit.in_flight,
                     circuits=self._unit.circuits)
 
 

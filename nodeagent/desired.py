@@ -1,0 +1,45 @@
+"""From the configuration to what should run: users' services, and the system's own that they imply. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from arint.availability.model import Wanted
+from arint.resources.kinds import Limits, Placement, Service, Update
+from arint.resources.quantities import seconds
+from nodeagent.configuration import Configuration
+
+RUNNER = "system/runner"
+SYSTEM = "system/"
+
+
+def wanted(configuration: Configuration, release: str) -> list[Wanted]:
+    """Every service that the configuration asks for. `release` is the version of the system's services.
+
+    A new release replaces them one node after the other.
+    """
+    transports = sorted({channel.transport for channel in configuration.channels.values()})
+    system = [_system(RUNNER, release, surge=True)]
+    # A listener owns its node's port: two of them cannot stand side by side.
+    system += [_system(f"{SYSTEM}{transport}", release, surge=False) for transport in transports]
+    return system + [_service(service) for service in configuration.services.values()]
+
+
+def version_of(service: Service) -> str:
+    """What a process is of the service: changes to anything else (replicas, placement, …) need no new process."""
+    same_process = msgspec.structs.replace(service, replicas=1, mode="replicated", description="", include=[],
+                                           placement=Placement(), update=Update(), resources=Limits())
+    return hashlib.sha256(msgspec.json.encode(same_process, order="deterministic")).hexdigest()[:16]
+
+
+def _system(name: str, release: str, *, surge: bool) -> Wanted:
+    return Wanted(service=name, base=name.removeprefix(SYSTEM), version=release, mode="every-node", surge=surge)
+
+
+def _service(service: Service) -> Wanted:
+    placement, update = service.placement, service.update
+    return Wanted(service=service.name, version=version_of(service), replicas=service.replicas, mode=service.mode,
+                  labels=placement.labels, spread=placement.spread == "node", max_parallel=update.max_parallel,
+                  healthy_after=seconds(update.healthy_after), auto_revert=update.auto_revert)

@@ -1,0 +1,137 @@
+"""From the configuration to the orders of one instance: all that it needs for its work, and no secret more. Pure.
+
+Variables stay in channels and connections, and go along: the worker resolves them where it opens what they name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from arint.errors import NotFoundError
+from arint.resources.graph import references, secrets_of
+from arint.resources.kinds import Flow, Resource, Service
+from arint.resources.variables import resolve_resource
+from arint.runtime.control import BusSettings, Orders
+from nodeagent.configuration import Configuration
+from nodeagent.desired import RUNNER, SYSTEM
+
+
+class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the orders of all instances of a node have in common."""
+
+    node: str
+    home: str
+    bus: BusSettings
+    host: str
+    port: int
+    variables: Mapping[str, str]
+    fsync: bool = True
+
+
+class Task(msgspec.Struct, frozen=True):
+    """Which instance of what. `spec` is the user's service as it is assigned, which may be older than the declared."""
+
+    instance: str
+    service: str
+    spec: Service | None = None
+
+
+def needed_secrets(task: Task, configuration: Configuration) -> set[str]:
+    """The names of the secrets that the instance is given."""
+    return set().union(*(secrets_of(resource) for resource in _reads(task, configuration)))
+
+
+def orders_for(task: Task, configuration: Configuration, around: Surroundings, *, code: str = "",
+               secrets: Mapping[str, bytes] | None = None) -> Orders:
+    """The complete orders. `code` is the folder of the service's code; `secrets` holds at least what is needed.
+
+    Raises NotFoundError for a secret that is not there, NotValidError for a variable that is not declared.
+    """
+    known = secrets or {}
+    names = needed_secrets(task, configuration)
+    missing = sorted(names - known.keys())
+    if missing:
+        raise NotFoundError(f"the secret {missing[0]} has no value", where=task.instance,
+                            remedy="apply the manifest that declares it")
+    common = Orders(instance=task.instance, node=around.node, role="runner", bus=around.bus, home=around.home,
+                    change_set=configuration.number, host=around.host, fsync=around.fsync,
+                    secrets={name: known[name] for name in sorted(names)}, variables=dict(around.variables))
+    if task.service == RUNNER:
+        return _for_runner(common, configuration)
+    if task.service.startswith(SYSTEM):
+        return _for_source(common, task.service.removeprefix(SYSTEM), configuration, around.port)
+    return _for_service(common, task, configuration, code)
+
+
+def _for_runner(common: Orders, configuration: Configuration) -> Orders:
+    return msgspec.structs.replace(
+        common, flows=tuple(configuration.flows.values()), services=tuple(configuration.services.values()),
+        connections=tuple(configuration.connections.values()))
+
+
+def _for_source(common: Orders, transport: str, configuration: Configuration, port: int) -> Orders:
+    channels = tuple(one for one in configuration.channels.values() if one.transport == transport)
+    targets = [one.to.partition("/") for one in channels]
+    flows = _with_called({name for kind, _, name in targets if kind == "flow"}, configuration)
+    services = {name for kind, _, name in targets if kind == "service"} & configuration.services.keys()
+    return msgspec.structs.replace(
+        common, role="source", source=transport, port=port, channels=channels, flows=flows,
+        services=tuple(configuration.services[name] for name in sorted(services)))
+
+
+def _for_service(common: Orders, task: Task, configuration: Configuration, code: str) -> Orders:
+    service = _declared(task, configuration)
+    return msgspec.structs.replace(
+        common, role="service", service=resolve_resource(service, common.variables), code=code,
+        flows=_with_called(callers(service.name, configuration), configuration))
+
+
+def _declared(task: Task, configuration: Configuration) -> Service:
+    service = task.spec or configuration.services.get(task.service)
+    if service is None:
+        raise NotFoundError(f"service {task.service} is not declared", where=task.instance)
+    return service
+
+
+def _reads(task: Task, configuration: Configuration) -> list[Resource]:
+    """The resources whose secrets the instance needs."""
+    if task.service == RUNNER:
+        return [*configuration.connections.values(), *configuration.flows.values()]
+    if task.service.startswith(SYSTEM):
+        transport = task.service.removeprefix(SYSTEM)
+        return [one for one in configuration.channels.values() if one.transport == transport]
+    return [_declared(task, configuration)]
+
+
+def callers(service: str, configuration: Configuration) -> set[str]:
+    """The flows with a stage of this service: those that call it, or call (and so contain) a flow that does."""
+    calls = {name: called(flow) for name, flow in configuration.flows.items()}
+    found = {name for name, targets in calls.items() if f"Service/{service}" in targets}
+    grown = True
+    while grown:
+        more = {name for name, targets in calls.items() if targets & {f"Flow/{flow}" for flow in found}} - found
+        found |= more
+        grown = bool(more)
+    return found
+
+
+def called(flow: Flow) -> set[str]:
+    """The keys (`Kind/name`) of what a flow calls; what it sends to is not among them."""
+    return {found.target for found in references(flow) if found.options is None and not
+            found.target.startswith("Secret/")}
+
+
+def _with_called(names: Iterable[str], configuration: Configuration) -> tuple[Flow, ...]:
+    """These flows and, since a called flow becomes part of its caller, all that they call."""
+    found: set[str] = set()
+    waiting = [name for name in names if name in configuration.flows]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            inner = (target.removeprefix("Flow/") for target in called(configuration.flows[name])
+                     if target.startswith("Flow/"))
+            waiting += [flow for flow in inner if flow in configuration.flows]
+    return tuple(configuration.flows[name] for name in sorted(found))
