@@ -42,7 +42,7 @@ class Label:
 class Instruction:
     """One thing to do: `kind` says which fields matter. `handler` is the `catch` around it."""
 
-    __slots__ = ("condition", "handler", "key", "kind", "path", "step", "to", "token")
+    __slots__ = ("condition", "handler", "key", "kind", "name", "path", "step", "to", "token")
 
     def __init__(self, kind: Literal["pure", "effect", "branch", "jump", "end"], path: str = "", key: str = "", *,
                  step: Any = None, condition: Expression | None = None, to: Label | None = None,
@@ -55,12 +55,14 @@ class Instruction:
         self.to = to
         self.handler = handler
         self.token = token
+        self.name = ""
 
 
 class Stage(msgspec.Struct, frozen=True):
     """One stage: `kind` is the key of its effect (`call`, `send`, `callback`), or `pure`; `at` its first instruction.
 
     `target` is what the effect touches, such as `service/price`. `handler` is the stage of the `catch` around it.
+    `name` is what its writer calls the step.
     """
 
     token: str
@@ -70,6 +72,7 @@ class Stage(msgspec.Struct, frozen=True):
     retry: Retry
     handler: str = ""
     path: str = ""
+    name: str = ""
 
 
 class Program(msgspec.Struct, frozen=True):
@@ -104,6 +107,7 @@ class Builder:
         self._handlers: list[Label] = []
         self._inlined: list[Flow] = [flow]
         self._retry = flow.retry
+        self._name = ""
         self._depth = 0
 
     def program(self) -> Program:
@@ -128,6 +132,7 @@ class Builder:
         for index, written in enumerate(steps):
             step = build_step(written)
             self._retry = msgspec.convert(written["retry"], Retry) if "retry" in written else around
+            self._name = str(written.get("name", ""))
             step.emit(self, f"{prefix}{index}")
         self._retry = around
         self._depth -= 1
@@ -141,7 +146,8 @@ class Builder:
         token = _token(path, step.key, step.target)
         handler = self._handler
         self._stages[token] = Stage(token=token, kind=step.key, target=step.target, at=len(self._code),
-                                    retry=self._retry, handler=handler.token if handler else "", path=path)
+                                    retry=self._retry, handler=handler.token if handler else "", path=path,
+                                    name=self._name)
         self._add(Instruction("effect", path, step.key, step=step, handler=handler, token=token))
 
     def branch(self, condition: Expression, otherwise: Label, path: str, key: str) -> None:
@@ -196,6 +202,7 @@ class Builder:
         if len(self._code) >= LARGEST_PROGRAM:
             raise NotValidError(f"with the flows it calls it has more than {LARGEST_PROGRAM} steps",
                                 where=f"flow/{self._flow.name}", remedy="send to flows instead of calling them")
+        instruction.name = self._name
         self._code.append(instruction)
 
 

@@ -34,7 +34,7 @@ async def run_stage(program: Program, stage: str, message: Message, effects: Eff
     if first.kind == "effect":
         await first.step.perform(state, f"{message.id}-{message.run}-{program.flow}-{stage}")
         if trace is not None:
-            trace(first.path, first.key, state)
+            trace(first.path, first.key, first.name, state)
         at += 1
     end = _advance(program.instructions, at, state)
     result = state.message()
@@ -56,7 +56,7 @@ def _advance(code: tuple[Instruction, ...], at: int, state: State) -> Instructio
                 instruction.step.apply(state)
                 at += 1
                 if trace is not None:
-                    trace(instruction.path, instruction.key, state)
+                    trace(instruction.path, instruction.key, instruction.name, state)
                 continue
             target = instruction.to
             assert target is not None

@@ -61,8 +61,8 @@ class Effects(Protocol):
         ...
 
 
-Trace = Callable[[str, str, "State"], None]
-"""Told after each step: its path, its key, the state."""
+Trace = Callable[[str, str, str, "State"], None]
+"""Told after each step: its path, its key, the name its writer gave it, the state."""
 
 
 class State:

@@ -1,0 +1,311 @@
+"""Run a service or a flow in plain pytest, with no server: what it calls and sends is recorded, or faked.
+
+    result = run_service(price, {"id": "A1", "lines": []}, config={"currency": "EUR"})
+    assert result.value["total"] == 0
+
+    test = FlowTest("orders.yaml", services={"approve": {"approved": True}})
+    run = test.run({"id": "A1", "lines": []})
+    assert run.sent_to("connection/warehouse")
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from arint.errors import ArintError, NotFoundError, RejectedError, UsageError
+from arint.flows.compile import START, Program, compile_flow
+from arint.flows.run import Output, Reply, StageResult, failed_step, on_failure, run_stage
+from arint.flows.state import Level, State, parse_json
+from arint.message import Failure, Message
+from arint.resources.kinds import Flow, Service
+from arint.sdk import Context, Handler, with_result
+
+T = TypeVar("T")
+Fake = Any
+"""What stands for a service or a system: a callable, an error to raise, or the value that it answers."""
+
+
+class Sent(msgspec.Struct, frozen=True):
+    """Something that left: to `connection/NAME`, `flow/NAME`, `service/NAME`, `topic/NAME`, or a callback's address."""
+
+    target: str
+    message: Message
+    options: Mapping[str, Any] = {}
+    headers: Mapping[str, str] = {}
+    idempotency_key: str = ""
+
+    @property
+    def value(self) -> Any:
+        """The body as JSON."""
+        return parse_json(self.message.body)
+
+
+class ServiceResult(msgspec.Struct, frozen=True):
+    """What a service returned, and what it sent besides."""
+
+    message: Message
+    sent: tuple[Sent, ...] = ()
+
+    @property
+    def value(self) -> Any:
+        """The body as JSON."""
+        return parse_json(self.message.body)
+
+
+class StepRecord(msgspec.Struct, frozen=True):
+    """The message as one step left it."""
+
+    path: str
+    key: str
+    name: str
+    stage: str
+    message: Message
+
+
+class FlowRun(msgspec.Struct):
+    """What became of a message. `failure` is set if it would be a dead letter; it failed in the stage `failed_in`."""
+
+    message: Message
+    steps: list[StepRecord] = []
+    sent: list[Sent] = []
+    logs: list[tuple[Level, str]] = []
+    failure: Failure | None = None
+    failed_in: str = ""
+
+    @property
+    def value(self) -> Any:
+        """The last body as JSON."""
+        return parse_json(self.message.body)
+
+    def sent_to(self, target: str) -> list[Sent]:
+        """What left to this target; callbacks have their address as target."""
+        return [sent for sent in self.sent if sent.target == target]
+
+
+def message_of(payload: Any, **known: Any) -> Message:
+    """A new message: `payload` may be a Message, bytes, or what is written as JSON. `known` are further fields."""
+    if isinstance(payload, Message):
+        return msgspec.structs.replace(payload, **known)
+    body = payload if isinstance(payload, bytes) else msgspec.json.encode(payload)
+    return Message.new(body, **known)
+
+
+def run_service(function: Callable[..., Any], payload: Any = b"", *, config: Mapping[str, Any] | None = None,
+                secrets: Mapping[str, str | bytes] | None = None, services: Mapping[str, Fake] | None = None,
+                deadline: float = 0.0, **known: Any) -> ServiceResult:
+    """Give one message to a service and return what comes of it; raises what the service raises.
+
+    `services` are the fakes for `ctx.call`; `known` are further fields of the message, such as `headers`.
+    """
+    message = message_of(payload, **known)
+    name = getattr(function, "__name__", "service")
+    context = Context(message, service=name, config=config, deadline=deadline, request=_Fakes(services or {}).request,
+                      secrets={key: value.encode() if isinstance(value, str) else value
+                               for key, value in (secrets or {}).items()})
+    reply = _wait(Handler(function).handle(message, context))
+    return ServiceResult(reply.message, tuple(map(_sent, reply.outputs)))
+
+
+class FlowTest:
+    """A flow in memory. `flow` is a Flow, or the path of a manifest (file or folder) that declares it.
+
+    `services` and `connections` say what stands for them, by name. Services of the manifest are run themselves if
+    nothing else stands for them; connections take everything and answer nothing. Failed stages are tried as often as
+    `retry` says, without waiting.
+    """
+
+    def __init__(self, flow: Flow | Path | str, *, name: str = "", services: Mapping[str, Fake] | None = None,
+                 connections: Mapping[str, Fake] | None = None, flows: Mapping[str, Flow] | None = None,
+                 config: Mapping[str, Mapping[str, Any]] | None = None,
+                 secrets: Mapping[str, str | bytes] | None = None) -> None:
+        self.services: dict[str, Fake] = {}
+        self.config: dict[str, Mapping[str, Any]] = {}
+        known = dict(flows or {})
+        if not isinstance(flow, Flow):
+            flow = self._from_manifest(Path(flow), name, known)
+        self.flow = flow
+        self.services |= services or {}
+        self.config |= config or {}
+        self.connections: dict[str, Fake] = dict(connections or {})
+        self.secrets = {key: value.encode() if isinstance(value, str) else value
+                        for key, value in (secrets or {}).items()}
+        self.program: Program = compile_flow(flow, known)
+
+    def run(self, payload: Any = b"", **known: Any) -> FlowRun:
+        """Let one message go through; `known` are further fields of the message, such as `headers`."""
+        return _wait(self.run_async(payload, **known))
+
+    async def run_async(self, payload: Any = b"", **known: Any) -> FlowRun:
+        """As `run`, for tests that are coroutines."""
+        message = message_of(payload, **known)
+        run = FlowRun(message, [], [], [])
+        effects = _RecordingEffects(self, run)
+        following: Output | None = Output(self.flow.name, START, message)
+        while following is not None:
+            following = await self._stage(following, effects, run)
+        return run
+
+    async def _stage(self, given: Output, effects: _RecordingEffects, run: FlowRun) -> Output | None:
+        """Run a stage to its end; returns the next one's input."""
+        outcome = await self._attempts(given, effects, run)
+        if isinstance(outcome, Failure):
+            caught = on_failure(self.program, given.stage, given.message, outcome)
+            if caught is None:
+                run.message, run.failure, run.failed_in = given.message, outcome, given.stage
+            return caught
+        run.message = outcome.message
+        own = None if outcome.ended else outcome.outputs[-1]
+        run.sent += [_sent(output) for output in outcome.outputs if output is not own]
+        return own
+
+    async def _attempts(self, given: Output, effects: _RecordingEffects, run: FlowRun) -> StageResult | Failure:
+        attempts = self.program.retry(given.stage).attempts
+        for attempt in range(1, attempts + 1):
+            message = msgspec.structs.replace(given.message, attempt=attempt)
+            before = len(run.steps)
+            try:
+                return await run_stage(self.program, given.stage, message, effects, trace=_tracer(given.stage, run))
+            except Exception as error:
+                if isinstance(error, RejectedError) or attempt == attempts:
+                    return _failure_of(error, given.stage)
+                del run.steps[before:]
+        raise AssertionError("a retry has at least one attempt")
+
+    def _from_manifest(self, path: Path, name: str, known: dict[str, Flow]) -> Flow:
+        from arint.resources.manifests import load
+
+        declared = load([path])
+        flows = {item.resource.name: item.resource for item in declared if isinstance(item.resource, Flow)}
+        for item in declared:
+            if isinstance(item.resource, Service):
+                self.services[item.resource.name] = _Declared(item.folder, item.resource)
+                self.config[item.resource.name] = item.resource.config
+        known |= flows
+        if name in flows:
+            return flows[name]
+        if name:
+            raise NotFoundError(f"there is no flow {name}", where=str(path), remedy=f"flows: {', '.join(flows)}")
+        if len(flows) != 1:
+            raise UsageError(f"{len(flows)} flows are declared", where=str(path), remedy="say which: name=…")
+        return next(iter(flows.values()))
+
+
+class _Declared:
+    """A service of the manifest, loaded when first called."""
+
+    def __init__(self, folder: Path, service: Service) -> None:
+        self._folder = folder
+        self._service = service
+        self._function: Callable[..., Any] | None = None
+
+    def load(self) -> Callable[..., Any]:
+        from arint.runtime.loader import load_callable
+
+        if self._function is None:
+            # A name of its own for each test: two manifests may have a file of the same name.
+            digest = f"{abs(hash((self._folder, self._service.source))):012x}"
+            self._function = load_callable(self._folder, self._service.source, digest=digest)
+        return self._function
+
+
+class _Fakes:
+    """Answers calls with what stands for the services."""
+
+    def __init__(self, services: Mapping[str, Fake], config: Mapping[str, Mapping[str, Any]] | None = None,
+                 secrets: Mapping[str, bytes] | None = None) -> None:
+        self._services = services
+        self._config = config or {}
+        self._secrets = secrets or {}
+
+    async def call(self, service: str, message: Message, stage: str) -> Reply:
+        if service not in self._services:
+            raise NotFoundError(f"nothing stands for service/{service}", where="arint.testing",
+                                remedy=f'services={{"{service}": …}}')
+        fake = self._services[service]
+        if isinstance(fake, _Declared):
+            fake = fake.load()
+        if callable(fake) and not isinstance(fake, BaseException):
+            context = Context(message, service=service, stage=stage, config=self._config.get(service),
+                              secrets=self._secrets, request=self.request)
+            return await Handler(fake).handle(message, context)
+        return Reply(with_result(message, _answer(fake)))
+
+    async def request(self, service: str, message: Message, timeout: float) -> Message:
+        return (await self.call(service, message, f"call={service}")).message
+
+
+class _RecordingEffects:
+    """The world, as a test has it."""
+
+    def __init__(self, test: FlowTest, run: FlowRun) -> None:
+        self._connections = test.connections
+        self._fakes = _Fakes(test.services, test.config, test.secrets)
+        self._run = run
+
+    async def call(self, service: str, message: Message, idempotency_key: str, timeout: float) -> Reply:
+        return await self._fakes.call(service, message, idempotency_key)
+
+    async def send(self, target: str, message: Message, options: Mapping[str, Any], idempotency_key: str,
+                   timeout: float) -> bytes | None:
+        fake = self._connections.get(target.partition("/")[2])
+        sent = Sent(target, message, options, idempotency_key=idempotency_key)
+        answer = await _maybe(fake(sent)) if callable(fake) and not isinstance(fake, BaseException) else _answer(fake)
+        self._run.sent.append(sent)
+        return answer if answer is None or isinstance(answer, bytes) else msgspec.json.encode(answer)
+
+    async def callback(self, url: str, method: str, headers: Mapping[str, str], body: bytes, idempotency_key: str,
+                       timeout: float) -> None:
+        message = msgspec.structs.replace(self._run.message, body=body)
+        sent = Sent(url, message, {"method": method}, headers, idempotency_key)
+        fake = self._connections.get(url)
+        if callable(fake) and not isinstance(fake, BaseException):
+            await _maybe(fake(sent))
+        else:
+            _answer(fake)
+        self._run.sent.append(sent)
+
+    def log(self, level: Level, text: str, message: Message) -> None:
+        self._run.logs.append((level, text))
+
+
+def _answer(fake: Fake) -> Any:
+    if isinstance(fake, BaseException):
+        raise fake
+    return fake
+
+
+async def _maybe(result: Any) -> Any:
+    return await result if isinstance(result, Awaitable) else result
+
+
+def _sent(output: Output) -> Sent:
+    kind, _, name = output.flow.partition("=")
+    return Sent(f"{kind}/{name}" if name else f"flow/{output.flow}", output.message)
+
+
+def _tracer(stage: str, run: FlowRun) -> Callable[[str, str, str, State], None]:
+    def record(path: str, key: str, name: str, state: State) -> None:
+        run.steps.append(StepRecord(path, key, name, stage, state.message()))
+
+    return record
+
+
+def _failure_of(error: Exception, stage: str) -> Failure:
+    kind = error.title if isinstance(error, ArintError) else type(error).__name__
+    return Failure(kind=kind, message=str(error), where=failed_step(error) or stage)
+
+
+def _wait(work: Coroutine[Any, Any, T]) -> T:
+    """Its result, also from within a running loop (then on a loop of its own, in a thread)."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result()
