@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from arint import RejectedError, service
-
-LIMIT = 50_000
+from arint import Context, RejectedError, service
 
 
 @service
-async def approve(order: dict[str, Any]) -> dict[str, Any]:
+async def approve(order: dict[str, Any], ctx: Context) -> dict[str, Any]:
     """Approve, up to the limit. What is above it ends in the dead-letter queue, for a person to decide."""
-    if order["total"] > LIMIT:
-        raise RejectedError(f"{order['total']:.2f} is over the limit of {LIMIT}", where=f"order {order['id']}",
+    limit = ctx.config["limit"]
+    if order["total"] > limit:
+        raise RejectedError(f"{order['total']:.2f} is over the limit of {limit}", where=f"order {order['id']}",
                             remedy="approve it by hand: arintctl dlq edit, then replay")
-    return {**order, "approved_by": "rule: up to 50,000"}
+    ctx.log.info("order %s over %.2f is approved", order["id"], order["total"])
+    return {**order, "approved_by": f"rule: up to {limit}"}
