@@ -15,6 +15,7 @@ from typing import Any, TypeVar, overload
 import msgspec
 
 from arint.errors import ArintError, MessageError, NotFoundError, NotValidError, RejectedError
+from arint.flows.json_text import json_mistake, nested_too_deep
 from arint.flows.state import Output, Reply
 from arint.message import Message
 
@@ -239,19 +240,16 @@ def _text(message: Message) -> str:
 
 
 def _json(decode: Callable[[bytes], Any], message: Message) -> Any:
+    if nested_too_deep(message.body):
+        raise RejectedError("the body is nested too deep")
     try:
         return decode(message.body)
     except msgspec.ValidationError as error:
         what, _, place = str(error).partition(" - at `")
         raise RejectedError(f"the body does not fit: {what}", where=place.rstrip("`").replace("$", "body", 1) or "body"
                             ) from None
-    except msgspec.DecodeError as error:
-        what = "is empty, not JSON" if not message.body else f"is not JSON: {error}"
-    except UnicodeDecodeError as error:
-        what = f"is not UTF-8: byte {error.start}"
-    except RecursionError:
-        what = "is nested too deep"
-    raise RejectedError(f"the body {what}")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise json_mistake(message.body, error) from None
 
 
 def _parameters(function: Callable[..., Any]) -> tuple[inspect.Parameter | None, str]:

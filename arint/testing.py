@@ -20,8 +20,9 @@ import msgspec
 
 from arint.errors import ArintError, NotFoundError, RejectedError, UsageError
 from arint.flows.compile import START, Program, compile_flow
+from arint.flows.json_text import parse_json
 from arint.flows.run import Output, Reply, StageResult, failed_step, on_failure, run_stage
-from arint.flows.state import Level, State, parse_json
+from arint.flows.state import Level, State
 from arint.message import Failure, Message
 from arint.resources.kinds import Flow, Service
 from arint.sdk import Context, Handler, with_result

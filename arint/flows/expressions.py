@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from arint.errors import RejectedError
+from arint.flows.json_text import write_json
 from arint.flows.step import StepError
 
 if TYPE_CHECKING:
@@ -91,8 +92,6 @@ def expression(source: str) -> Expression:
 
 def as_text(value: Any) -> str:
     """A value inside of a text or a header: text as it is, true and false and null as in JSON, else JSON."""
-    from arint.flows.state import write_json
-
     return value if isinstance(value, str) else write_json(value).decode()
 
 

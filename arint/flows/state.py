@@ -7,13 +7,11 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-from arint.errors import RejectedError
+from arint.flows.json_text import parse_json, write_json
 from arint.message import Failure, Message
 
 Level = Literal["debug", "info", "warning", "error"]
 
-_decode = msgspec.json.Decoder().decode
-_encode = msgspec.json.Encoder().encode
 _NOT_PARSED: Any = object()
 
 
@@ -140,27 +138,3 @@ class State:
     def failed(self, failure: Failure) -> None:
         """Go on in a `catch`."""
         self.failure = failure
-
-
-def parse_json(body: bytes) -> Any:
-    """The value of a JSON text. Raises RejectedError, which names the place, for all that is none."""
-    try:
-        return _decode(body)
-    except msgspec.DecodeError as error:
-        what = "the body is empty, not JSON" if not body else f"the body is not JSON: {error}"
-    except UnicodeDecodeError as error:
-        what = f"the body is not UTF-8: byte {error.start}"
-    except RecursionError:
-        what = "the body is nested too deep"
-    raise RejectedError(what, remedy="the sender must send it otherwise")
-
-
-def write_json(value: Any) -> bytes:
-    """The JSON text of a value. Raises RejectedError for what has none."""
-    try:
-        return _encode(value)
-    except RecursionError:
-        what = "the new body is nested too deep"
-    except (TypeError, ValueError, OverflowError) as error:
-        what = f"the new body cannot be written as JSON: {error}"
-    raise RejectedError(what)
