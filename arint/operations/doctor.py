@@ -140,7 +140,8 @@ async def _etcd(link: Link) -> Made:
     etcd = await link.etcd()
     found = await etcd.status()
     took = time.monotonic() - begun
-    return "good", f"answers in {took * 1000:.0f} ms, {found.database_bytes / 2**20:.1f} MiB, version {found.version}", ""
+    told = f"version {found.version}, answers in {took * 1000:.0f} ms, {found.database_bytes / 2**20:.1f} MiB"
+    return "good", told, ""
 
 
 async def _nats(link: Link) -> Made:

@@ -103,7 +103,8 @@ def summary(root: str, actions: Sequence[Action]) -> MessageSummary:
     story = tell(root, (), actions)
     last = actions[-1]
     begun = {hop.stage for hop in story.hops}
-    is_waiting = any(_stage_in(name) not in begun for action in actions for name in action.to)
+    is_waiting = any(_stage_in(name) not in begun for action in actions for name in action.to
+                     if not name.startswith("topic/"))
     state = "processing" if story.state == "done" and is_waiting else story.state
     return MessageSummary(
         id=root, state=state, channel=story.channel, flow=story.flow, stage=last.stage,

@@ -112,16 +112,21 @@ async def test_changes_conflict_roll_back_and_are_refused_while_used(link: Link,
 
 async def test_all_problems_at_once_and_nothing_applied(link: Link, folder: Path) -> None:
     before, _ = await applied(link)
-    (folder / "key.txt").unlink()
-    (folder / "price.py").unlink()
-    (folder / "all.yaml").write_text(MANIFEST.format(replicas=1).replace("name: key", "name: fresh-key")
-                                     .replace("secret: key", "secret: fresh-key"))
+    (folder / "all.yaml").write_text(MANIFEST.format(replicas=1) + """---
+kind: Secret
+name: fresh
+from: {file: nowhere.txt}
+---
+kind: Secret
+name: other
+from: {env: ARINT_TEST_NOT_SET}
+""")
     with pytest.raises(NotValidError) as raised:
         await apply(link, arguments(folder))
     told = "\n".join(map(str, raised.value.problems))
-    assert "key.txt" in told
-    assert "price.py" in told
-    assert "all.yaml" in told
+    assert "nowhere.txt" in told
+    assert "ARINT_TEST_NOT_SET" in told
+    assert f"{folder / 'all.yaml'}:27:" in told
     assert (await applied(link))[0] == before
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from arint.actions import Action, Outcome
@@ -50,7 +52,8 @@ def test_a_stage_whose_input_is_stored_waits() -> None:
     ("caught", "caught", "done"), ("dropped", "dropped", "done"), ("replayed", "replayed", "done"),
 ])
 def test_the_last_record_says_how_a_stage_stands(outcome: Outcome, state: str, message_state: str) -> None:
-    story = tell(ROOT, [stored("start", 1.0)], [action("start", "failed", 1.1), action("start", outcome, 1.2, attempt=2)])
+    records = [action("start", "failed", 1.1), action("start", outcome, 1.2, attempt=2)]
+    story = tell(ROOT, [stored("start", 1.0)], records)
     assert story.hops[0].state == state
     assert story.state == message_state
     assert len(story.hops[0].attempts) == 2
@@ -91,7 +94,7 @@ def test_a_long_chain_is_no_recursion() -> None:
     stages = [f"{number}-call-x" for number in range(1500)]
     inputs = [stored(stage, float(number)) for number, stage in enumerate(stages)]
     actions = [action(stage, "done", float(number), to=(after,))
-               for number, (stage, after) in enumerate(zip(stages, stages[1:], strict=False))]
+               for number, (stage, after) in enumerate(pairwise(stages))]
     assert tell(ROOT, inputs, actions).hops[-1].depth == 1499
 
 

@@ -1,0 +1,90 @@
+"""flow test: a sample through a flow, the message after each step."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from arint.errors import ArintError, NotFoundError, UsageError
+from arintctl.completion import complete_flow
+from arintctl.output import columned, write
+from arintctl.session import Session
+from arintctl.text import printable
+from arintctl.verb import commands, verb
+
+if TYPE_CHECKING:
+    from arint.operations.flows import DeliveryResult, FlowTestResult, StepResult
+
+app = commands()
+
+
+@verb(app, "test", example="arintctl flow test orders examples/orders/samples/01-bolts.json -f examples/orders")
+def test(session: Session,
+         flow: Annotated[str, typer.Argument(help="The flow's name.", autocompletion=complete_flow)],
+         sample: Annotated[Path, typer.Argument(help="A file with the body; - for stdin.")], *,
+         manifests: Annotated[list[Path] | None, typer.Option("-f", "--file", help="Manifests; default: what is "
+                                                                                  "applied.")] = None,
+         header: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE",
+                                                          help="A header of the message.")] = None,
+         answer: Annotated[list[str] | None, typer.Option(metavar="TARGET=FILE", help="The answer of a service or "
+                                                          "connection, such as service/approve=yes.json.")] = None,
+         content_type: Annotated[str, typer.Option(help="Of the body.")] = "application/json") -> None:
+    """Send a sample through a flow and show the message after each step.
+
+    In memory: nothing is stored and nothing sent. Services are really run, unless --answer stands for them.
+    """
+    from arint.operations.flows import FlowTestArguments, try_flow
+
+    arguments = FlowTestArguments(
+        flow=flow, body=_read(sample), paths=tuple(manifests or ()), content_type=content_type,
+        headers={name.lower(): value for name, value in map(_pair, header or ())},
+        answers={target: _read(Path(file)) for target, file in map(_pair, answer or ())})
+    result = session.run(lambda link, progress: try_flow(link, arguments, progress))
+    if session.is_data:
+        session.data(result)
+    elif session.form == "name":
+        write(result.state)
+    else:
+        write(_told(result))
+    if result.state == "dead":
+        raise ArintError(f"{result.error_kind}: {result.error}", where=f"{result.flow}.{result.where}")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not sign or not name:
+        raise UsageError(f"{text!r} is no NAME=VALUE")
+    return name, value
+
+
+def _read(file: Path) -> bytes:
+    if str(file) == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise NotFoundError(f"cannot be read: {error.strerror}", where=str(file)) from None
+
+
+def _told(result: FlowTestResult) -> str:
+    parts = [_step(step) for step in result.steps]
+    if result.deliveries:
+        rows = [["WOULD BE SENT TO", "BODY"], *([one.target, _body(one)] for one in result.deliveries)]
+        parts.append(columned([[printable(cell) for cell in row] for row in rows]))
+    parts += [printable("\n".join(result.log), multiline=True)] if result.log else []
+    parts.append(f"flow {result.flow}: {result.state}")
+    return "\n\n".join(parts)
+
+
+def _step(step: StepResult) -> str:
+    lines = [f"{step.flow}.{step.stage}  {step.step}", f"    {_body(step)}"]
+    lines += [f"    {name} = {value}" for name, value in step.variables.items()]
+    return "\n".join(map(printable, lines))
+
+
+def _body(of: StepResult | DeliveryResult) -> str:
+    """On one line: white space between JSON's words says nothing."""
+    return " ".join(of.body.split()) if of.body is not None else f"(base 64) {of.body_base64}"
