@@ -45,11 +45,15 @@ def relief(messages: int, fill: float) -> int:
 
 
 class Watched(msgspec.Struct, frozen=True):
-    """A flow's stream as the keeper is to treat it: all stages that may hold messages; `keep` is in seconds."""
+    """A flow's stream as the keeper is to treat it: all stages that may hold messages; `keep` is in seconds.
+
+    `limit`: the bytes from which its channels answer 503, if that is less than what the stream itself holds.
+    """
 
     flow: str
     stages: frozenset[str]
     keep: float
+    limit: int = 0
 
 
 class Keeper:
@@ -75,7 +79,8 @@ class Keeper:
         state = await streams.state(self._bus, stream)  # first: whatever comes later is not up for trimming
         if not state.messages:
             return 0
-        fill = state.size / state.max_bytes if state.max_bytes > 0 else 0.0
+        limit = watched.limit or state.max_bytes
+        fill = state.size / limit if limit > 0 else 0.0
         kept_from = await self._kept_from(stream, state, watched.keep)
         if kept_from <= state.first and fill <= PRESSED:
             return 0

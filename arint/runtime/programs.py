@@ -47,5 +47,6 @@ class Programs:
     def watched(self) -> list[Watched]:
         """What the keeper trims."""
         return [Watched(flow=flow, stages=frozenset(program.stages),
-                        keep=seconds(self._flows[flow].keep) if flow in self._flows else IMPLICIT_KEEP)
+                        keep=seconds(self._flows[flow].keep) if flow in self._flows else IMPLICIT_KEEP,
+                        limit=self.limit(flow))
                 for flow, program in self.all.items()]

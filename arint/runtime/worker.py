@@ -111,8 +111,8 @@ class Worker:
         if self._desk is None or self._unit is None:
             return Beat(state=self._state, change_set=self._tried, error=self._error)
         return Beat(state=self._state, change_set=self._tried, error=self._error, processed=self._desk.processed,
-                    failed=self._desk.failed, dead=self._desk.dead, accepted=self._desk.accepted, in_flight=self._unit.in_flight,
-                    circuits=self._unit.circuits)
+                    failed=self._desk.failed, dead=self._desk.dead, accepted=self._desk.accepted,
+                    in_flight=self._unit.in_flight, circuits=self._unit.circuits)
 
 
 class _Finished(Exception):

@@ -1,0 +1,176 @@
+"""The role `service`: one replica of a user's service. It takes the stages that call it, and answers requests."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from arint.bus import requests
+from arint.bus.connection import Subscription
+from arint.bus.subjects import rpc
+from arint.errors import MessageError, TimedOutError
+from arint.flows.state import Level, Reply
+from arint.home import Home
+from arint.message import Message
+from arint.resources.kinds import Service
+from arint.resources.quantities import seconds
+from arint.resources.variables import resolve
+from arint.runtime.control import Orders
+from arint.runtime.desk import Desk
+from arint.runtime.loader import load_callable
+from arint.runtime.processor import StageProcessor
+from arint.runtime.programs import Programs
+from arint.runtime.stages import Key, Stages
+from arint.sdk import Context, Handler
+
+log = logging.getLogger(__name__)
+_LEVELS = logging.getLevelNamesMapping()
+
+LOOKAHEAD = 4
+"""Messages taken from the bus for each that may be worked at: the others are being stored, or wait their turn."""
+MOST_THREADS = 64
+
+
+class ServiceUnit:
+    """Loads the callable once; a new version is a new process."""
+
+    circuits: dict[str, float] = {}  # noqa: RUF012 - never written to: a service has none
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._stages = Stages(desk)
+        self._host: Host | None = None
+        self._subscription: Subscription | None = None
+
+    async def apply(self, orders: Orders) -> None:
+        """Load the code; take every stage that calls this service, in whatever flow."""
+        service = orders.service
+        assert service is not None
+        if self._host is None:
+            self._host = await asyncio.to_thread(Host.load, service, orders, self._desk)
+        self._host.configure(service, orders)
+        programs = Programs(orders)
+        target = f"service/{service.name}"
+        wanted: dict[Key, StageProcessor] = {}
+        for flow, program in programs.all.items():
+            mine = [token for token, stage in program.stages.items() if stage.target == target]
+            if mine:
+                await programs.ensure(self._desk, flow)
+            wanted |= {(flow, token): StageProcessor(self._desk, program, token, self._host) for token in mine}
+        in_flight = max(service.concurrency * LOOKAHEAD, 256)
+        await self._stages.reconcile(wanted, max_in_flight=in_flight)
+        if self._subscription is None:
+            self._subscription = await requests.answer(self._desk.bus, rpc(service.name), self._host.answer)
+
+    @property
+    def in_flight(self) -> int:
+        """Messages taken and not yet settled."""
+        return self._stages.in_flight
+
+    async def stop(self, grace: float) -> None:
+        """Answer no more requests, finish the stages under way."""
+        if self._subscription is not None:
+            await self._subscription.close(grace)
+        await self._stages.stop(grace)
+        if self._host is not None:
+            self._host.close()
+
+
+class Host:
+    """The user's callable with all it is given; also the effects of the stages that run here."""
+
+    def __init__(self, service: Service, handler: Handler, desk: Desk) -> None:
+        self._service = service
+        self._handler = handler
+        self._desk = desk
+        self._slots = asyncio.Semaphore(service.concurrency)
+        self._threads = ThreadPoolExecutor(min(service.concurrency, MOST_THREADS), thread_name_prefix=service.name)
+        self._config: Mapping[str, Any] = {}
+        self._secrets: Mapping[str, bytes] = {}
+        self._timeout = 30.0
+        self._stuck = 0
+
+    @classmethod
+    def load(cls, service: Service, orders: Orders, desk: Desk) -> Host:
+        """Import the shipped code. Whatever the user's module raises passes through."""
+        folder = Path(orders.code) if orders.code else Home(orders.home).artifact(service.code)
+        try:
+            function = load_callable(folder, service.source, digest=service.code)
+        except SystemExit as error:
+            raise MessageError(f"the module called sys.exit({error.code!r}) when imported",
+                               where=service.source) from None
+        return cls(service, Handler(function), desk)
+
+    def configure(self, service: Service, orders: Orders) -> None:
+        """Take the configuration and secrets of these orders."""
+        self._config = resolve(service.config, orders.variables)
+        self._secrets = orders.secrets
+        self._timeout = seconds(service.timeout)
+
+    async def call(self, service: str, message: Message, idempotency_key: str, timeout: float) -> Reply:
+        """Let the user's callable process the message, within its time."""
+        limit = min(timeout or self._timeout, self._timeout)
+        async with self._slots:
+            context = Context(message, service=service, config=self._config, secrets=self._secrets,
+                              deadline=time.time() + limit, request=self._ask,
+                              stage=idempotency_key)
+            running = self._handler.handle(message, context, self._threads)
+            try:
+                async with asyncio.timeout(limit):
+                    return await running
+            except TimeoutError:
+                self._count_stuck()
+                raise TimedOutError(f"no result within {limit:g} s", where=f"service/{service}",
+                                    remedy="raise `timeout:` of the service, or see why it is slow") from None
+
+    def _count_stuck(self) -> None:
+        """A thread cannot be ended: when half of them hang, only a new process helps; the messages come again."""
+        if self._handler.is_async:
+            return
+        self._stuck += 1
+        if self._stuck * 2 >= min(self._service.concurrency, MOST_THREADS):
+            log.error("%d calls hang in threads that cannot be ended: this worker starts anew", self._stuck)
+            asyncio.get_running_loop().call_later(1.0, _leave)
+
+    async def answer(self, message: Message, timeout: float) -> Message:
+        """Answer a request. What the callable sends besides is stored before the answer goes."""
+        reply = await self.call(self._service.name, message, message.id, timeout)
+        for output in reply.outputs:
+            await self._desk.store(output)
+        return reply.message
+
+    async def _ask(self, service: str, message: Message, timeout: float) -> Message:
+        if service == self._service.name:
+            return await self.answer(message, timeout or self._timeout)
+        return await requests.ask(self._desk.bus, rpc(service), message, timeout or self._timeout)
+
+    async def send(self, target: str, message: Message, options: Mapping[str, Any], idempotency_key: str,
+                   timeout: float) -> bytes | None:
+        """Never asked of a service's worker: deliveries are stages of the runner."""
+        raise MessageError(f"a service's worker does not deliver to {target}", where=self._service.name)
+
+    async def callback(self, url: str, method: str, headers: Mapping[str, str], body: bytes, idempotency_key: str,
+                       timeout: float) -> None:
+        """Never asked of a service's worker."""
+        raise MessageError("a service's worker makes no callbacks", where=self._service.name)
+
+    def log(self, level: Level, text: str, message: Message) -> None:
+        """A line in this instance's log, with the message's id."""
+        log.log(_LEVELS.get(level.upper(), logging.INFO), "%s [%s]", text, message.id)
+
+    def close(self) -> None:
+        """Let the threads go; those that hang are left to the end of the process."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _leave() -> None:
+    sys.stderr.flush()
+    os._exit(70)  # threads that hang would keep an ordinary exit waiting for ever
+
