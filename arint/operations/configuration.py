@@ -70,7 +70,7 @@ async def apply(link: Link, arguments: ApplyArguments, progress: Progress = sile
         await _store(link, desired, progress)
         progress(Step("making the change set"))
         head = await _commit(link, desired.resources, head, arguments.author, arguments.message)
-    return await _finish(link, head, changes, arguments.wait, arguments.timeout, progress)
+    return await _finish(link, head, desired.resources, changes, arguments.wait, arguments.timeout, progress)
 
 
 async def delete(link: Link, keys: Sequence[str], *, dry_run: bool = False, author: str = "",
@@ -87,7 +87,7 @@ async def delete(link: Link, keys: Sequence[str], *, dry_run: bool = False, auth
     if dry_run:
         return Applied(change_set=head, changes=changes, ready=False)
     head = await _commit(link, left, head, author, f"delete {', '.join(keys)}")
-    return await _finish(link, head, changes, wait, timeout, progress)
+    return await _finish(link, head, left, changes, wait, timeout, progress)
 
 
 async def rollback(link: Link, to: int | None, *, dry_run: bool = False, author: str = "", wait: bool = True,
@@ -108,7 +108,7 @@ async def rollback(link: Link, to: int | None, *, dry_run: bool = False, author:
         return Applied(change_set=head.number, changes=changes, ready=False)
     made = await sets.rollback(target, expected_head=head.number, author=author or whoami(),
                                message=f"rollback to {target}")
-    return await _finish(link, made.number, changes, wait, timeout, progress)
+    return await _finish(link, made.number, then, changes, wait, timeout, progress)
 
 
 def changes_between(before: Mapping[str, Resource], after: Mapping[str, Resource]) -> tuple[Change, ...]:
@@ -159,10 +159,10 @@ def _stored(resources: Mapping[str, Resource]) -> dict[str, bytes]:
     return {key: canonical(resource) for key, resource in resources.items()}
 
 
-async def _finish(link: Link, number: int, changes: tuple[Change, ...], wait: bool, timeout: float,
-                  progress: Progress) -> Applied:
+async def _finish(link: Link, number: int, resources: Mapping[str, Resource], changes: tuple[Change, ...],
+                  wait: bool, timeout: float, progress: Progress) -> Applied:
     if wait and number:
-        await wait_until_ready(link, number, timeout=timeout, progress=progress)
+        await wait_until_ready(link, number, resources, timeout=timeout, progress=progress)
     return Applied(change_set=number, changes=changes, ready=wait)
 
 

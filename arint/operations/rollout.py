@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from arint.errors import ArintError, TimedOutError
 from arint.operations.progress import Progress, Step, silent
+from arint.resources.kinds import Channel, Resource, Service
 
 if TYPE_CHECKING:
     from arint.operations.agent import AgentStatus, InstanceStatus
@@ -16,17 +19,19 @@ if TYPE_CHECKING:
 _POLL = 0.1
 
 
-async def wait_until_ready(link: Link, change_set: int, *, timeout: float, progress: Progress = silent) -> AgentStatus:
-    """Wait until every instance serves the change set.
+async def wait_until_ready(link: Link, change_set: int, resources: Mapping[str, Resource], *, timeout: float,
+                           progress: Progress = silent) -> AgentStatus:
+    """Wait until every instance that the resources ask for serves the change set.
 
     Raises ArintError with the traceback of a service that failed, TimedOutError after `timeout` seconds.
     """
     deadline = time.monotonic() + timeout
     said = ""
+    wanted = wanted_instances(resources)
     while True:
         status = await link.agent.status()
         refuse_failed(status, change_set)
-        late = late_instances(status, change_set)
+        late = late_instances(status, change_set) + missing_services(status, wanted)
         if not late and status.change_set >= change_set:
             progress(Step(f"change set {change_set} runs", done=True))
             return status
@@ -37,6 +42,21 @@ async def wait_until_ready(link: Link, change_set: int, *, timeout: float, progr
             raise TimedOutError(f"{waiting}, for {timeout:g} s", where=f"change set {change_set}",
                                 remedy="it is applied and goes on; arintctl status shows how it stands")
         await asyncio.sleep(_POLL)
+
+
+def wanted_instances(resources: Mapping[str, Resource]) -> dict[str, int]:
+    """How many instances of each service there shall be on one machine, the system's own included. Pure."""
+    found = {f"system/{one.transport}": 1 for one in resources.values() if isinstance(one, Channel)}
+    for one in resources.values():
+        if isinstance(one, Service):
+            found[one.name] = one.replicas if one.mode == "replicated" else 1
+    return {"system/runner": 1, **found}
+
+
+def missing_services(status: AgentStatus, wanted: Mapping[str, int]) -> list[str]:
+    """The services that have fewer instances than are wanted, whatever their state. Pure."""
+    there = Counter(item.service for item in status.instances if item.state != "draining")
+    return [service for service, count in wanted.items() if there[service] < count]
 
 
 def late_instances(status: AgentStatus, change_set: int) -> list[str]:

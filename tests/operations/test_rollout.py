@@ -1,0 +1,48 @@
+"""What is waited for, decided from the agent's status alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from arint.errors import ArintError
+from arint.operations.agent import AgentStatus, InstanceStatus
+from arint.operations.logs import chosen
+from arint.operations.rollout import late_instances, missing_services, refuse_failed, wanted_instances
+from arint.resources.kinds import Channel, Service
+
+
+def status(*instances: InstanceStatus) -> AgentStatus:
+    return AgentStatus(node="n1", instances=instances)
+
+
+def test_all_that_the_resources_ask_for_is_waited_for() -> None:
+    resources = {"Service/price": Service(name="price", source="p.py:f", replicas=2),
+                 "Channel/in": Channel(name="in", to="service/price", transport="http", spec={})}
+    wanted = wanted_instances(resources)
+    assert wanted == {"system/runner": 1, "system/http": 1, "price": 2}
+    there = status(InstanceStatus("price-1", "price", state="ready"), InstanceStatus("runner-1", "system/runner"),
+                   InstanceStatus("price-0", "price", state="draining"))
+    assert missing_services(there, wanted) == ["system/http", "price"]
+
+
+def test_an_instance_is_late_until_it_is_ready_for_the_change_set() -> None:
+    found = status(InstanceStatus("a-1", "a", state="ready", change_set=4),
+                   InstanceStatus("b-1", "b", state="ready", change_set=3),
+                   InstanceStatus("c-1", "c", state="starting", change_set=4),
+                   InstanceStatus("d-1", "d", state="draining", change_set=1))
+    assert late_instances(found, 4) == ["b-1", "c-1"]
+
+
+def test_a_failed_instance_tells_why_in_its_own_words() -> None:
+    failed = InstanceStatus("a-1", "a", state="failed", change_set=4, error="Traceback …\nNameError: x")
+    with pytest.raises(ArintError, match="NameError: x"):
+        refuse_failed(status(failed), 4)
+    refuse_failed(status(failed), 5)
+
+
+def test_logs_are_of_an_instance_a_service_an_engine_or_all() -> None:
+    found = status(InstanceStatus("price-1", "price"), InstanceStatus("price-2", "price"))
+    assert chosen(found, ()) == ["price-1", "price-2"]
+    assert chosen(found, ("price", "agent")) == ["price-1", "price-2", "agent"]
+    with pytest.raises(ArintError, match="price"):
+        chosen(found, ("prise",))
