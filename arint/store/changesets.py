@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 
 import msgspec
 
@@ -18,8 +18,10 @@ from arint.errors import ArintError, ConflictError, NotFoundError, NotValidError
 from arint.store.batches import LARGEST_REQUEST, batches, chunks
 from arint.store.connection import Etcd
 from arint.store.keys import Keys
+from arint.store.secrets import SealedSecrets
 from arint.store.sweep import sweep
 from arint.store.transactions import KeyValue, get, mod_revision_is, put
+from arint.store.view import View
 
 KEPT = 50
 """How many change sets are kept."""
@@ -58,6 +60,7 @@ class ChangeSets:
         self._etcd = etcd
         self._keys = Keys(cluster)
         self._kept = kept
+        self.secrets = SealedSecrets(etcd, cluster)
         self._loaded: dict[tuple[str, str], bytes] = {}
 
     async def head_number(self) -> int:
@@ -124,6 +127,26 @@ class ChangeSets:
         _, resources = await self.load(to)
         return await self.commit(resources, expected_head=expected_head, author=author,
                                  message=message or f"rollback to {to}")
+
+    async def follow(self) -> AsyncGenerator[int, None]:
+        """The number of the set in force now (0: none), and again whenever another is, over broken links, for ever.
+
+        Numbers may be skipped. Close it with contextlib.aclosing.
+        """
+        async with View(self._etcd, self._keys.head, bytes) as view:
+            async for snapshot in view:
+                yield int(snapshot.get("", b"0"))
+
+    async def put_secret(self, name: str, digest: str, sealed: bytes) -> None:
+        """Keep a sealed value; the same digest again changes nothing."""
+        await self.secrets.put(name, digest, sealed)
+
+    async def get_secret(self, name: str, digest: str) -> bytes | None:
+        """A sealed value, or None."""
+        try:
+            return await self.secrets.get(name, digest)
+        except NotFoundError:
+            return None
 
     async def _head(self) -> tuple[KeyValue | None, ChangeSet | None]:
         head = await self._etcd.get(self._keys.head)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Generic, Self, TypeVar
 
 import msgspec
@@ -75,7 +75,7 @@ class View(Generic[T]):
             await changed.wait()
         return self.version
 
-    async def __aiter__(self) -> AsyncIterator[dict[str, T]]:
+    async def __aiter__(self) -> AsyncGenerator[dict[str, T], None]:
         """The snapshot now, and again after every change."""
         while True:
             version = self.version
