@@ -1,0 +1,77 @@
+"""On a terminal: questions are asked, progress is drawn on it; without one, neither."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from arint.home import Home
+from arint.operations.progress import silent
+from arint.operations.up import UpArguments, prepare
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """A node that was set up and does not run."""
+    home = Home(tmp_path / "home")
+    prepare(home, UpArguments(node="n1"), silent)
+    return home
+
+
+def terminal(home: Home, *words: str) -> pexpect.spawn:
+    environment = {**os.environ, "XDG_CONFIG_HOME": str(home.path.parent / "config"), "NO_COLOR": "1"}
+    return pexpect.spawn(sys.executable, ["-m", "arintctl", *words, "--home", str(home.path)], encoding="utf-8",
+                         env=environment, cwd=str(ROOT), timeout=30)
+
+
+def test_purge_asks_and_takes_no_for_an_answer(home: Home) -> None:
+    child = terminal(home, "down", "--purge")
+    child.expect("with all messages, configuration and keys")
+    child.sendline("n")
+    child.expect("not confirmed; nothing was changed")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 1
+    assert home.exists
+
+
+def test_purge_removes_after_a_yes(home: Home) -> None:
+    child = terminal(home, "down", "--purge")
+    child.expect(r"\[y/N\]")
+    child.sendline("y")
+    child.expect("removed")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
+    assert not home.path.exists()
+
+
+def test_prepare_is_idempotent(home: Home) -> None:
+    before = home.node_file.read_bytes(), (home.pki / "cluster-ca.pem").read_bytes()
+    prepare(home, UpArguments(node="other", cluster="another"), silent)
+    assert (home.node_file.read_bytes(), (home.pki / "cluster-ca.pem").read_bytes()) == before
+
+
+def test_a_status_without_an_agent_is_unreachable(home: Home) -> None:
+    child = terminal(home, "status")
+    child.expect("unreachable: .*no agent answers")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 6
+
+
+def test_the_editor_changes_a_body(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from arint.errors import ArintError
+    from arintctl.commands.dlq import _in_editor
+
+    monkeypatch.setenv("VISUAL", "sed -i s/1/2/")
+    assert _in_editor('{"id": 1}', ".json") == '{"id": 2}'
+    monkeypatch.setenv("VISUAL", "false")
+    with pytest.raises(ArintError, match="editor failed"):
+        _in_editor("x", ".txt")
