@@ -1,6 +1,6 @@
 """From the configuration to the orders of one instance: all that it needs for its work, and no secret more. Pure.
 
-Variables stay in channels and connections, and go along: the worker resolves them where it opens what they name.
+Variables stay as they are written, and their values go along: the worker resolves them where it uses them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import msgspec
 from arint.errors import NotFoundError
 from arint.resources.graph import references, secrets_of
 from arint.resources.kinds import Flow, Resource, Service
-from arint.resources.variables import resolve_resource
 from arint.runtime.control import BusSettings, Orders
 from nodeagent.configuration import Configuration
 from nodeagent.desired import RUNNER, SYSTEM
@@ -47,7 +46,7 @@ def orders_for(task: Task, configuration: Configuration, around: Surroundings, *
                secrets: Mapping[str, bytes] | None = None) -> Orders:
     """The complete orders. `code` is the folder of the service's code; `secrets` holds at least what is needed.
 
-    Raises NotFoundError for a secret that is not there, NotValidError for a variable that is not declared.
+    Raises NotFoundError for a secret or a service that is not there.
     """
     known = secrets or {}
     names = needed_secrets(task, configuration)
@@ -84,7 +83,7 @@ def _for_source(common: Orders, transport: str, configuration: Configuration, po
 def _for_service(common: Orders, task: Task, configuration: Configuration, code: str) -> Orders:
     service = _declared(task, configuration)
     return msgspec.structs.replace(
-        common, role="service", service=resolve_resource(service, common.variables), code=code,
+        common, role="service", service=service, code=code,
         flows=_with_called(callers(service.name, configuration), configuration))
 
 

@@ -56,12 +56,13 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
 class Rollout(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the platform itself decided about a service's versions; it stands beside what the user declared.
 
-    `stable` is the last version that ran in full; `failed` the one that was given up, with its `error`.
+    `stable` is the last version that ran in full; `failed` the one that was given up, by the `error` of `instance`.
     """
 
     stable: str = ""
     failed: str = ""
     error: str = ""
+    instance: str = ""
 
 
 class Start(msgspec.Struct, frozen=True, order=True):
@@ -92,6 +93,8 @@ class Changes(msgspec.Struct, frozen=True):
     stop: tuple[Stop, ...] = ()
     rollouts: Mapping[str, Rollout | None] = {}
     look_again: float | None = None
+    replacing: tuple[str, ...] = ()
+    """Services with instances that are still to be replaced."""
 
     @property
     def none(self) -> bool:

@@ -58,6 +58,7 @@ class _Board:
         self._starts: list[Start] = []
         self._stops: list[Stop] = []
         self._look_again: float | None = None
+        self.replacing: list[str] = []
         for instance in sorted(instances, key=_number):
             self.by_service[instance.service].append(instance)
             self.names.add(instance.name)
@@ -86,7 +87,8 @@ class _Board:
             self._look_again = at
 
     def changes(self) -> Changes:
-        return Changes(tuple(self._starts), tuple(self._stops), self.rollouts, self._look_again)
+        return Changes(tuple(self._starts), tuple(self._stops), self.rollouts, self._look_again,
+                       tuple(self.replacing))
 
     def _free_name(self, base: str) -> str:
         """The lowest number that no instance has, those included that are about to stop: a name means one process."""
@@ -135,6 +137,8 @@ def _decide(board: _Board, wanted: Wanted, rollout: Rollout) -> None:
     else:
         _anywhere(case, board)
     decided = _settle(case, decided, board)
+    if case.old:
+        board.replacing.append(wanted.service)
     if decided != rollout:
         board.rollouts[wanted.service] = decided
 
@@ -146,7 +150,7 @@ def _give_up_failed(wanted: Wanted, rollout: Rollout, live: Sequence[Instance], 
     for instance in live:
         if instance.version == wanted.version and _has_failed(instance, wanted, board.now):
             why = instance.error or f"{instance.name} was not ready within {wanted.start_within:g} s"
-            return Rollout(rollout.stable, wanted.version, why)
+            return Rollout(rollout.stable, wanted.version, why, instance.name)
     return rollout
 
 
@@ -305,7 +309,7 @@ def _settle(case: _Case, rollout: Rollout, board: _Board) -> Rollout:
         return rollout
     if case.target == case.wanted.version:
         return Rollout(stable=case.target)
-    return Rollout(case.target, rollout.failed, rollout.error)
+    return msgspec.structs.replace(rollout, stable=case.target)
 
 
 def _has_failed(instance: Instance, wanted: Wanted, now: float) -> bool:

@@ -49,6 +49,10 @@ class Publisher:
         """It is gone from etcd."""
         self._told.pop(instance, None)
 
+    def found(self, registration: Registration) -> None:
+        """It stands in etcd since an earlier run of this node's agent."""
+        self._told[registration.instance] = _Told(registration, float("-inf"))
+
     def forget(self) -> None:
         """The lease was lost, and every record with it."""
         self._told.clear()

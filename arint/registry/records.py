@@ -54,11 +54,6 @@ class Registration(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     in_flight: int = 0
 
 
-def segment(service: str) -> str:
-    """The service's name as one segment of a key: `system.runner`; a user's service has no dot."""
-    return service.replace("/", ".")
-
-
 def without_counters(registration: Registration) -> Registration:
     """What others must know at once."""
     return msgspec.structs.replace(registration, processed=0, failed=0, dead=0, accepted=0, in_flight=0)

@@ -31,7 +31,7 @@ class SecretReference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Retry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """How often a failing message is tried, and how long between."""
 
-    attempts: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 8
+    attempts: Annotated[int, msgspec.Meta(ge=1, le=1000, description="then it is a dead letter")] = 8
     backoff: Backoff = "1s..5m"
 
 
@@ -52,9 +52,9 @@ class Placement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
 class Update(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """How a new version replaces the old one."""
 
-    max_parallel: Annotated[int, msgspec.Meta(ge=1)] = 1
-    healthy_after: Duration = "1s"
-    auto_revert: bool = True
+    max_parallel: Annotated[int, msgspec.Meta(ge=1, description="instances of the new version at once")] = 1
+    healthy_after: Annotated[Duration, msgspec.Meta(description="ready for so long counts as healthy")] = "1s"
+    auto_revert: Annotated[bool, msgspec.Meta(description="keep the old version if the new one fails")] = True
 
 
 class Service(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
@@ -66,12 +66,12 @@ class Service(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     description: str = ""
     code: Annotated[str, msgspec.Meta(description="digest of the shipped code; set by apply")] = ""
     include: Annotated[list[str], msgspec.Meta(description="globs of further files to ship")] = []
-    replicas: Annotated[int, msgspec.Meta(ge=0, le=10000)] = 1
+    replicas: Annotated[int, msgspec.Meta(ge=0, le=10000, description="how many processes")] = 1
     mode: Literal["replicated", "singleton", "every-node"] = "replicated"
     concurrency: Annotated[int, msgspec.Meta(ge=1, le=10000, description="messages at once in one instance")] = 64
     timeout: Annotated[Duration, msgspec.Meta(description="of one attempt")] = "30s"
-    config: dict[str, Any] = {}
-    secrets: list[Name] = []
+    config: Annotated[dict[str, Any], msgspec.Meta(description="what `ctx.config` holds")] = {}
+    secrets: Annotated[list[Name], msgspec.Meta(description="those that `ctx.secret` may read")] = []
     resources: Limits = Limits()
     placement: Placement = Placement()
     update: Update = Update()
@@ -98,7 +98,7 @@ class Channel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     spec: dict[str, Any]
     description: str = ""
     delivery: Literal["guaranteed"] = "guaranteed"
-    idempotency_for: Duration = "24h"
+    idempotency_for: Annotated[Duration, msgspec.Meta(description="how long an idempotency key counts")] = "24h"
 
 
 class Connection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
@@ -113,8 +113,8 @@ class Connection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
 class SecretSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Where apply reads the value: an environment variable, or a file relative to the manifest. One of the two."""
 
-    env: str = ""
-    file: str = ""
+    env: Annotated[str, msgspec.Meta(description="an environment variable of whoever applies")] = ""
+    file: Annotated[str, msgspec.Meta(description="a file; relative to the manifest")] = ""
 
 
 class Secret(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):

@@ -92,8 +92,10 @@ class StageProcessor:
     async def _attempt(self, incoming: Incoming, place: Place, message: Message, past: History) -> None:
         began = time.time()
         while True:
-            if self.outlet is not None and not self.outlet.closed.is_set():
-                await self.outlet.closed.wait()
+            if self.outlet is not None and not self.outlet.closed.is_set() \
+                    and not await self._is_back(self.outlet, past.first_deferral or began):
+                await self._give_up(incoming, place, message, self._away_too_long(), began)
+                return
             try:
                 async with asyncio.timeout(self.timeout or None):
                     result = await run_stage(self.program, self.stage, message, self._effects)
@@ -141,8 +143,21 @@ class StageProcessor:
             incoming.nak(wait)
             return False
         self.outlet.failed(error)
-        await self.outlet.closed.wait()
         return True
+
+    async def _is_back(self, outlet: Outlet, since: float) -> bool:
+        """Wait, holding the message, until the circuit is closed; False when `unavailable_for` has ended before."""
+        left = since + seconds(self.program.unavailable_for) - time.time()
+        try:
+            async with asyncio.timeout(max(left, 0.0)):
+                await outlet.closed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _away_too_long(self) -> Failure:
+        return Failure(kind="system unavailable", where=self.stage,
+                       message=f"the system was away for longer than {self.program.unavailable_for}")
 
     async def _failed(self, incoming: Incoming, place: Place, message: Message, failure: Failure, began: float, *,
                       permanent: bool) -> None:

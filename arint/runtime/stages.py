@@ -26,7 +26,7 @@ class Stages:
         """From now on process these stages, and no others."""
         gone = [key for key in self._consumers if key not in wanted]
         await asyncio.gather(*(self._stop(key, 5.0) for key in gone))
-        self._processors = dict(wanted)
+        self._processors = dict(wanted)  # after the stop: what is in flight ends with the processor it began with
         for key in wanted:
             if key not in self._consumers:
                 consumer = PullConsumer(self._desk.bus, *key, self._handler(key), max_in_flight=max_in_flight)
@@ -43,8 +43,7 @@ class Stages:
     def heed_circuits(self) -> None:
         """Pause the stages whose connection's circuit is open; resume the others."""
         for key, consumer in self._consumers.items():
-            outlet = self._processors[key].outlet
-            is_open = outlet is not None and not outlet.closed.is_set()
+            is_open = self._is_held(key)
             if is_open and not consumer.paused:
                 consumer.pause()
             elif not is_open and consumer.paused:
@@ -61,4 +60,9 @@ class Stages:
 
     async def stop(self, grace: float) -> None:
         """Take nothing new; finish what is in flight, at most `grace` seconds; give the rest back."""
-        await asyncio.gather(*(self._stop(key, grace) for key in list(self._consumers)))
+        await asyncio.gather(*(self._stop(key, 0.0 if self._is_held(key) else grace) for key in list(self._consumers)))
+
+    def _is_held(self, key: Key) -> bool:
+        """Do its messages wait for a system that is away? They are given back, not waited for."""
+        outlet = self._processors[key].outlet
+        return outlet is not None and not outlet.closed.is_set()

@@ -128,7 +128,7 @@ def test_a_failed_new_version_never_takes_over() -> None:
     world.settle(new)
     assert world.versions("price") == {"v1"}
     assert world.least_ready["price"] == 2
-    assert world.rollouts["price"] == Rollout(stable="v1", failed="v2", error="no")
+    assert world.rollouts["price"] == Rollout(stable="v1", failed="v2", error="no", instance="price-3")
     world.settle(msgspec.structs.replace(old, version="v3"))
     assert world.rollouts["price"] == Rollout(stable="v3")
     world.broken.clear()

@@ -41,14 +41,16 @@ class Report(NamedTuple):
         """One line for people."""
         kills = ", ".join(f"{name} {times}" for name, times in sorted(self.killed.items()))
         return (f"{self.accepted} accepted, {len(self.verdict.lost)} lost, {len(self.verdict.twice)} twice, "
-                f"{len(self.verdict.unknown)} unknown, {sum(self.killed.values())} kills ({kills}) in {self.seconds:.0f} s")
+                f"{len(self.verdict.unknown)} unknown, {sum(self.killed.values())} kills ({kills}) "
+                f"in {self.seconds:.0f} s")
 
 
 def drill(home: Path, messages: int, *, interval: float, patience: float, failpoints: str = FAILPOINTS) -> Report:
     """Run the drill in this home (made, and left stopped). `patience`: seconds for the last message to arrive."""
     arintctl = str(Path(sys.executable).with_name("arintctl"))
     key = secrets.token_hex(16)
-    env = {**os.environ, "CHAOS_KEY": key, "ARINT_FAILPOINTS": failpoints, "XDG_CONFIG_HOME": str(home.parent / "config")}
+    env = {**os.environ, "CHAOS_KEY": key, "ARINT_FAILPOINTS": failpoints,
+           "XDG_CONFIG_HOME": str(home.parent / "config")}
 
     def run(*words: str) -> str:
         done = subprocess.run([arintctl, "--home", str(home), *words], env=env, check=False, capture_output=True,
@@ -65,7 +67,8 @@ def drill(home: Path, messages: int, *, interval: float, patience: float, failpo
         began = time.monotonic()
         faults.start()
         try:
-            accepted = asyncio.run(send_all(channel["status"]["url"], key, messages, at_once=32, run=secrets.token_hex(4)))
+            accepted = asyncio.run(send_all(channel["status"]["url"], key, messages, at_once=32,
+                                            run=secrets.token_hex(4)))
         finally:
             faults.stop()
         database = home / "data" / "chaos.db"

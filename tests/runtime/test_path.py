@@ -1,4 +1,4 @@
-"""The whole data path in real processes, with a real broker: HTTP in, a flow with services, a database, a dead letter."""
+"""The whole data path in real processes, with a real broker: HTTP in, a flow with services, a database."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def price(order: Order, ctx: Context) -> dict:
 """
 
 
-class Path1:
+class DataPath:
     """One running path."""
 
     def __init__(self, agent: StandInAgent, home: Home, port: int, runner: Orders, price: Orders) -> None:
@@ -106,7 +106,7 @@ class Path1:
 
 
 @pytest.fixture
-async def path(tmp_path: Path, nats_tls_server: NatsServer) -> AsyncIterator[Path1]:
+async def path(tmp_path: Path, nats_tls_server: NatsServer) -> AsyncIterator[DataPath]:
     home = Home(tmp_path / "home")
     code = tmp_path / "code"
     code.mkdir()
@@ -130,10 +130,10 @@ async def path(tmp_path: Path, nats_tls_server: NatsServer) -> AsyncIterator[Pat
         source = Orders(instance="http-1", role="source", source="http", port=port, channels=by["Channel"], **common)
         for orders in (runner, price, source):
             await agent.start(orders)
-        yield Path1(agent, home, port, runner, price)
+        yield DataPath(agent, home, port, runner, price)
 
 
-async def test_an_order_reaches_the_database(path: Path1) -> None:
+async def test_an_order_reaches_the_database(path: DataPath) -> None:
     message = await path.send(id="a", qty=2)
     await path.agent.until(lambda: "a" in path.rows())
     assert path.rows() == {"a": (5.0, "yes")}
@@ -142,7 +142,7 @@ async def test_an_order_reaches_the_database(path: Path1) -> None:
     assert (await path.status(message))["state"] == "done"
 
 
-async def test_what_is_not_valid_is_a_dead_letter_and_the_others_pass(path: Path1) -> None:
+async def test_what_is_not_valid_is_a_dead_letter_and_the_others_pass(path: DataPath) -> None:
     bad = await path.send(qty=2)
     await path.send(id="good")
     await path.agent.until(lambda: "good" in path.rows())
@@ -150,7 +150,7 @@ async def test_what_is_not_valid_is_a_dead_letter_and_the_others_pass(path: Path
     assert (await path.status(bad))["state"] == "dead"
 
 
-async def test_a_service_that_raises_is_tried_again_then_dead(path: Path1) -> None:
+async def test_a_service_that_raises_is_tried_again_then_dead(path: DataPath) -> None:
     await path.send(id="r", do="raise")
     await path.send(id="once", do="raise once")
     await path.agent.until(lambda: "once" in path.rows())
@@ -160,7 +160,7 @@ async def test_a_service_that_raises_is_tried_again_then_dead(path: Path1) -> No
     assert "r" not in path.rows()
 
 
-async def test_a_worker_killed_loses_nothing(path: Path1) -> None:
+async def test_a_worker_killed_loses_nothing(path: DataPath) -> None:
     await path.agent.kill("price-1")
     for number in range(50):
         await path.send(id=f"k{number}")
@@ -170,7 +170,7 @@ async def test_a_worker_killed_loses_nothing(path: Path1) -> None:
     await path.agent.until(lambda: len(path.rows()) == 50, 40)
 
 
-async def test_a_callable_that_hangs_uses_an_attempt_and_holds_up_nobody(path: Path1) -> None:
+async def test_a_callable_that_hangs_uses_an_attempt_and_holds_up_nobody(path: DataPath) -> None:
     await path.send(id="h", do="hang")
     await path.send(id="quick")
     await path.agent.until(lambda: "quick" in path.rows())
@@ -178,7 +178,7 @@ async def test_a_callable_that_hangs_uses_an_attempt_and_holds_up_nobody(path: P
     assert found[0]["error_kind"] == "timed out"
 
 
-async def test_workers_end_cleanly_at_sigterm(path: Path1) -> None:
+async def test_workers_end_cleanly_at_sigterm(path: DataPath) -> None:
     for process in path.agent.processes.values():
         process.terminate()
     for process in path.agent.processes.values():
