@@ -38,6 +38,10 @@ class Link:
         """Who the node is. Raises NotFoundError where none was set up."""
         return self.home.load()
 
+    def reload(self) -> None:
+        """Read the node's configuration again when it is next asked for."""
+        self.__dict__.pop("config", None)
+
     async def etcd(self) -> Etcd:
         """The store. Raises UnreachableError at the first call that finds nobody."""
         if self._etcd is None:

@@ -54,6 +54,8 @@ class UpResult(msgspec.Struct, frozen=True):
     already_running: bool
     took: float
     addresses: tuple[Address, ...]
+    moved: tuple[str, ...]
+    """What listens on another port than before, since somebody else took that one."""
     status: AgentStatus
 
 
@@ -75,7 +77,7 @@ class DownResult(msgspec.Struct, frozen=True):
 async def up(link: Link, arguments: UpArguments, progress: Progress = silent) -> UpResult:
     """Bring the node up and prove it with a message.
 
-    Raises ConflictError (another `up` or `down`, a port that somebody took), NotValidError (a home of another
+    Raises ConflictError (another `up` or `down`, a port asked for that is taken), NotValidError (a home of another
     format), TimedOutError with the agent's last words.
     """
     begun = time.monotonic()
@@ -84,8 +86,10 @@ async def up(link: Link, arguments: UpArguments, progress: Progress = silent) ->
         config = prepare(home, arguments, progress)
         agent = _agent_process(home)
         running = agent.adopt()
+        moved: tuple[str, ...] = ()
         if not running:
-            _refuse_taken_ports(home, config)
+            config, moved = free_ports(home, config)
+            link.reload()
             progress(Step("starting the node agent"))
             agent.start()
         try:
@@ -96,7 +100,7 @@ async def up(link: Link, arguments: UpArguments, progress: Progress = silent) ->
             agent.release()
     progress(Step(f"node {config.node} is ready", done=True))
     return UpResult(config.cluster, config.node, str(home.path), running, time.monotonic() - begun,
-                    addresses(config), status)
+                    addresses(config), moved, status)
 
 
 def prepare(home: Home, arguments: UpArguments, progress: Progress) -> NodeConfig:
@@ -154,18 +158,20 @@ def _hostname() -> str:
     return label[:63] or "node"
 
 
-def _refuse_taken_ports(home: Home, config: NodeConfig) -> None:
-    """Before anything starts: does somebody else listen where our engines shall?
+def free_ports(home: Home, config: NodeConfig) -> tuple[NodeConfig, tuple[str, ...]]:
+    """The configuration with ports on which nobody else listens, and what had to move.
 
     Engines of ours that outlived their agent hold their ports rightly: the new agent adopts them.
     """
-    if any(_alive(home)):
-        return
-    taken = [f"{name} {port}" for name, port in msgspec.structs.asdict(config.ports).items()
-             if not port_is_free(config.host, port)]
-    if taken:
-        raise ConflictError(f"somebody else listens on this node's ports: {', '.join(taken)}", where=config.host,
-                            remedy=f"stop that program, or change the ports in {home.node_file}")
+    if _alive(home):
+        return config, ()
+    ports = choose_ports(config.host, config.ports)
+    before, after = msgspec.structs.asdict(config.ports), msgspec.structs.asdict(ports)
+    moved = tuple(f"{name} from port {before[name]} to {after[name]}" for name in before if before[name] != after[name])
+    if moved:
+        config = msgspec.structs.replace(config, ports=ports)
+        home.save(config)
+    return config, moved
 
 
 def _agent_process(home: Home) -> Process:

@@ -52,8 +52,9 @@ def up(session: Session, *,
 def _told(result: UpResult) -> str:
     state = "was running already" if result.already_running else "is up"
     lines = [["home", result.home], *([address.what, address.url] for address in result.addresses)]
+    moved = "".join(f"\nmoved, since another program listens there: {one}" for one in result.moved)
     return (f"node {result.node} of cluster {result.cluster} {state}; a message passed through it "
-            f"({lasting(result.took)})\n{columned(lines)}")
+            f"({lasting(result.took)})\n{columned(lines)}{moved}")
 
 
 @verb(app, "down", example="arintctl down --purge --yes")

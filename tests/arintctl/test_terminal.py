@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from arint.home import Home
 from arint.operations.progress import silent
-from arint.operations.up import UpArguments, prepare
+from arint.operations.up import UpArguments, free_ports, prepare
 
 ROOT = Path(__file__).parents[2]
 
@@ -56,6 +57,15 @@ def test_prepare_is_idempotent(home: Home) -> None:
     before = home.node_file.read_bytes(), (home.pki / "cluster-ca.pem").read_bytes()
     prepare(home, UpArguments(node="other", cluster="another"), silent)
     assert (home.node_file.read_bytes(), (home.pki / "cluster-ca.pem").read_bytes()) == before
+
+
+def test_a_port_that_somebody_took_is_replaced_and_told(home: Home) -> None:
+    config = home.load()
+    with socket.create_server((config.host, config.ports.nats)):
+        moved, told = free_ports(home, config)
+    assert told == (f"nats from port {config.ports.nats} to {moved.ports.nats}",)
+    assert home.load() == moved
+    assert free_ports(home, moved) == (moved, ())
 
 
 def test_a_status_without_an_agent_is_unreachable(home: Home) -> None:

@@ -1,0 +1,62 @@
+"""Overviews as they happen, from the agent's local socket: one a second, and nothing is asked of etcd."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+
+import msgspec
+
+from arint.errors import TimedOutError, UnreachableError
+from arint.operations.agent import Agent
+from arint.operations.connect import Link
+from arint.operations.overview import Overview, overview_of
+
+
+class Following:
+    """Follows one agent. It remembers the last overview, so that after the agent came back its story goes on.
+
+    `clock` gives the time of day, `ticks` seconds that never jump.
+    """
+
+    def __init__(self, agent: Agent, *, clock: Callable[[], float] = time.time,
+                 ticks: Callable[[], float] = time.monotonic) -> None:
+        self._agent = agent
+        self._clock = clock
+        self._ticks = ticks
+        self._last: Overview | None = None
+        self._last_tick = 0.0
+
+    async def follow(self) -> AsyncIterator[Overview]:
+        """One overview a second until the agent goes away. Raises ArintError where it is not there or is garbled."""
+        try:
+            async with aclosing(self._agent.follow()) as statuses:  # type: ignore[type-var]
+                async for status in statuses:
+                    tick = self._ticks()
+                    self._last = overview_of(status, self._last, at=self._clock(), elapsed=tick - self._last_tick)
+                    self._last_tick = tick
+                    yield self._last
+        except (OSError, ValueError, msgspec.MsgspecError) as error:
+            raise UnreachableError(f"what the agent said cannot be read: {error}",
+                                   remedy="are arintctl and the agent of one release?") from error
+
+
+async def look(link: Link, *, within: float = 10.0) -> Overview:
+    """One overview with rates: the second of two that follow each other.
+
+    Raises UnreachableError, or TimedOutError after `within` seconds.
+    """
+    import asyncio
+
+    found: Overview | None = None
+    try:
+        async with asyncio.timeout(within), aclosing(Following(link.agent).follow()) as overviews:  # type: ignore[type-var]
+            async for overview in overviews:
+                if found is not None:
+                    return overview
+                found = overview
+    except TimeoutError:
+        raise TimedOutError(f"the agent did not answer within {within:g} s", where=str(link.home.socket),
+                            remedy="arintctl logs agent") from None
+    raise UnreachableError("the agent closed the connection", where=str(link.home.socket)) from None
