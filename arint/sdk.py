@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, TypeVar, overload
 
 import msgspec
+import msgspec.inspect
 
 from arint.errors import ArintError, MessageError, NotFoundError, NotValidError, RejectedError
 from arint.flows.json_text import json_mistake, nested_too_deep
@@ -218,6 +219,8 @@ def decoder_for(annotation: Any) -> Callable[[Message], Any]:
         return _text
     try:
         decode = msgspec.json.Decoder(annotation).decode
+        if isinstance(msgspec.inspect.type_info(annotation), msgspec.inspect.CustomType):
+            raise TypeError("it is a class of its own")  # noqa: TRY301 - msgspec would say so at each message
     except (TypeError, msgspec.ValidationError) as error:
         raise NotValidError(f"no body can become {annotation!r}: {error}",
                             remedy="annotate a Struct, a dataclass, dict, list, str, bytes or Message") from None
