@@ -23,7 +23,7 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 bench: $(STAMP)
-	set -e; for file in bench/bench_*.py; do $(BIN)/python $$file; done
+	$(BIN)/python -m bench
 
 docs: $(STAMP)
 	$(BIN)/python -m arintctl.reference

@@ -1,0 +1,54 @@
+"""A trivial async service: from the pull to the stored output with its action record, one worker process."""
+
+from __future__ import annotations
+
+import asyncio
+
+from bench.cpu import cpu_seconds
+from bench.path import running
+from bench.report import Figure, best
+from bench.watch import rate_of
+
+MESSAGES = 80_000
+MANIFEST = """
+kind: Service
+name: trivial
+source: work.py:trivial
+---
+kind: Service
+name: nobody
+source: work.py:trivial
+---
+kind: Flow
+name: work
+steps: [{call: service/trivial}, {call: service/nobody}]
+max_bytes: 1GiB
+"""
+CODE = """
+async def trivial(body: bytes) -> bytes:
+    return body
+"""
+
+
+def measure(runs: int) -> list[Figure]:
+    """Messages a second."""
+    found = [asyncio.run(_run()) for _ in range(runs)]
+    top = max(found)
+    return [best("worker, trivial async service, output and record", [rate for rate, _ in found], "/s", 12000,
+                 detail=f"{top[1]:,.0f} messages per CPU second of the worker")]
+
+
+async def _run() -> tuple[float, float]:
+    async with running(MANIFEST, CODE) as path:
+        count = await path.fill("work", (b'{"n":%d,"x":"' % number + b"x" * 1000 + b'"}' for number in range(MESSAGES)))
+        await path.agent.start(path.service("trivial"), wait=False)
+
+        async def done() -> int:
+            return await path.actions()
+
+        rate = await rate_of(done, count)
+        cpu = cpu_seconds(path.pid("trivial-1"))
+        stored = await path.messages("work") - count
+        if stored != count:
+            raise RuntimeError(f"{count} went in, {stored} came out")
+        return rate, count / cpu
