@@ -24,6 +24,7 @@ OPTIONS = (
     # A silent link is seen within 2 s. The server allows a ping every 500 ms (--grpc-keepalive-min-time).
     ("grpc.keepalive_time_ms", 1000),
     ("grpc.keepalive_timeout_ms", 1000),
+    ("grpc.http2.ping_timeout_ms", 1000),  # without it a stopped server, whose kernel still answers, is waited for 60 s
     ("grpc.keepalive_permit_without_calls", 0),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),

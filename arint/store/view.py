@@ -36,7 +36,7 @@ class View(Generic[T]):
         self.revision = 0
         """Of the store, up to which all changes are seen."""
         self.version = 0
-        """Counts the changes of `snapshot`."""
+        """Counts the changes of `snapshot` and of `stale`."""
         self.stale = True
         self._etcd = etcd
         self._decode = None if type is bytes else msgspec.json.Decoder(type).decode
@@ -151,7 +151,10 @@ class View(Generic[T]):
         return kv.key.removeprefix(self.prefix)
 
     def _on_link(self, up: bool) -> None:
-        self.stale = not up
+        if self.stale is up:
+            self.stale = not up
+            self.version += 1
+            self._wake()
 
     def _wake(self) -> None:
         """All who wait now; who comes later waits for the next."""

@@ -176,6 +176,17 @@ async def test_a_silent_server(etcd_server: EtcdServer):
         assert kv.value in (b"1", b"2")
 
 
+async def test_a_server_that_falls_silent_is_noticed_before_the_deadline(etcd_server: EtcdServer):
+    async with Etcd([etcd_server.endpoint], timeout=30) as etcd:
+        await etcd.put("/a", b"1")
+        etcd_server.pause()
+        started = time.monotonic()
+        with pytest.raises(InDoubtError):
+            await etcd.put("/a", b"2")
+        assert time.monotonic() - started < 5
+        etcd_server.resume()
+
+
 async def test_reads_wait_for_a_server_that_is_killed_and_restarted(etcd_server: EtcdServer):
     async with Etcd([etcd_server.endpoint], timeout=15) as etcd:
         await etcd.put("/a", b"1")
