@@ -63,6 +63,7 @@ class Context:
         self._log = log
         self._request = request
         self._outputs: list[Output] = []
+        self._children = 0
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
@@ -140,8 +141,9 @@ class Context:
 
     def _child(self, to: str, payload: Any, headers: Mapping[str, str] | None) -> Message:
         known = with_result(self.message, payload)
+        self._children += 1
         lower = {name.lower(): value for name, value in (headers or {}).items()}
-        return known.derive(f"{self.stage}>{to}", len(self._outputs), attempt=1, failure=None, variables={},
+        return known.derive(f"{self.stage}>{to}", self._children, attempt=1, failure=None, variables={},
                             headers={**known.headers, **lower})
 
 

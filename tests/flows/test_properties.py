@@ -14,6 +14,7 @@ from arint.flows.json_text import parse_json, write_json
 from arint.message import Failure, Message
 from arint.resources.kinds import Flow
 
+BAD_MAP = {"map": '"a" + 1'}
 FLAWS = ("good-a", "good-b", "bad")
 
 
@@ -24,7 +25,7 @@ def _step(inner):
     return st.one_of(
         marks.map(lambda mark: {"map": f"$append($, {mark})"}),
         st.sampled_from(FLAWS).map(lambda name: {"call": f"service/{name}"}),
-        st.just({"map": '"a" + 1'}),
+        st.just(BAD_MAP),
         st.just({"send": {"to": "flow/other"}}),
         st.builds(lambda c, a, b: {"when": {"if": c, "then": a, "else": b}}, condition, lists,
                   st.lists(inner, max_size=2)),
@@ -32,7 +33,10 @@ def _step(inner):
         st.builds(lambda a, b: {"try": a, "catch": b}, lists, lists))
 
 
-plain = st.sampled_from([{"map": "$append($, 1)"}, {"call": "service/good-a"}, {"call": "service/bad"}])
+guarded = st.sampled_from([{"call": "service/good-b"}, {"call": "service/bad"}]).map(
+    lambda step: {"try": [step], "catch": [{"map": "$append($, 7)"}]})
+plain = st.sampled_from([{"map": "$append($, 1)"}, {"call": "service/good-a"}, {"call": "service/bad"}, BAD_MAP]
+                        ) | guarded
 flows = st.lists(st.recursive(plain, _step, max_leaves=12), min_size=1, max_size=5).map(
     lambda steps: Flow(name="t", steps=steps))
 
@@ -118,6 +122,7 @@ def test_a_program_does_what_its_steps_say(flow):
     except RejectedError:
         expected_dead = True
     assert dead == expected_dead
+    assert expected_sent[:len(sent)] == sent
     if not dead:
         assert body == expected_body
         assert sent == expected_sent

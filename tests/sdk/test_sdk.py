@@ -144,6 +144,13 @@ async def test_calls():
     services = {"rate": lambda order: {"rate": 4, "for": order.get("for")}}
     assert run_service(asks, {"id": "a"}, services=services).value == {"rate": 4, "whole": "Message"}
     assert run_service(asks_and_waits, {"id": "a"}, services=services).value["rate"] == 4
+    ids: list[str] = []
+
+    async def asks_twice(order: Any, ctx: Context) -> None:
+        await asyncio.gather(ctx.call("noted"), ctx.call("noted"))
+
+    run_service(asks_twice, b"1", services={"noted": lambda message, ctx: ids.append(ctx.message.id)})
+    assert len(set(ids)) == 2
     with pytest.raises(NotFoundError, match="nothing stands for service/rate"):
         run_service(asks, {"id": "a"})
     with pytest.raises(RejectedError):
