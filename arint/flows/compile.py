@@ -105,6 +105,7 @@ class Builder:
         self._code: list[Instruction] = []
         self._stages: dict[str, Stage] = {}
         self._handlers: list[Label] = []
+        self._catches: list[Label] = []
         self._inlined: list[Flow] = [flow]
         self._retry = flow.retry
         self._name = ""
@@ -114,6 +115,7 @@ class Builder:
         """Compile the flow."""
         self.steps(self._flow.steps, "")
         self._add(Instruction("end"))
+        self._begin_catches()
         first = self._code[0]
         if first.kind == "effect":  # the first stage does it itself: one store less
             begun = self._stages.pop(first.token)
@@ -122,6 +124,13 @@ class Builder:
         else:
             self._stages[START] = Stage(token=START, kind="pure", target="", at=0, retry=self._flow.retry)
         return Program(self._flow.name, self._stages, tuple(self._code), self._flow.unavailable_for)
+
+    def _begin_catches(self) -> None:
+        """A `catch` that begins with an effect needs no stage of its own: that effect's stage is where it begins."""
+        effects = {label.token: first.token for label in self._catches
+                   if (first := self._code[label.at]).kind == "effect"}
+        self._stages = {token: msgspec.structs.replace(stage, handler=effects.get(stage.handler, stage.handler))
+                        for token, stage in self._stages.items() if token not in effects}
 
     def steps(self, steps: list[dict[str, Any]], prefix: str) -> None:
         """Add these steps; the path of each is the prefix and its index."""
@@ -166,6 +175,7 @@ class Builder:
         """The label is here."""
         label.at = len(self._code)
         if label.token:
+            self._catches.append(label)
             self._stages[label.token] = Stage(token=label.token, kind="pure", target="", at=label.at,
                                               retry=self._retry, handler=self._handler.token if self._handler else "")
 

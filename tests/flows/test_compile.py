@@ -51,6 +51,12 @@ def test_a_try_around_an_effect_has_a_stage_for_its_catch():
     assert stages["1-catch"].handler == ""
 
 
+def test_a_catch_that_begins_with_an_effect_begins_in_that_effects_stage():
+    stages = compile_flow(flow({"try": [{"call": "service/a"}], "catch": [{"call": "service/b"}]}), {}).stages
+    assert stages["start"].handler == "0c0-call-b"
+    assert set(stages) == {"start", "0c0-call-b"}
+
+
 def test_a_step_has_its_own_retry_or_the_flows():
     own = {"attempts": 3, "backoff": "1s..2s"}
     program = compile_flow(flow({"call": "service/a", "retry": own}, {"when": {"if": "true", "then": [

@@ -137,8 +137,8 @@ def test_tokens_are_unique_stable_and_fit_a_subject(flow):
         assert re.fullmatch(r"[a-z0-9-]+", token) and stage.token == token
         assert stage.handler in ("", *program.stages)
         first = program.instructions[stage.at]
-        assert (first.kind == "effect") == (stage.kind != "pure") or stage.token.endswith("-catch")
-        if first.kind == "effect" and stage.kind != "pure":
+        assert (first.kind == "effect") == (stage.kind != "pure")
+        if first.kind == "effect":
             assert first.token == token
     effects = [instruction for instruction in program.instructions if instruction.kind == "effect"]
     assert len({instruction.token for instruction in effects}) == len(effects)
