@@ -24,7 +24,8 @@ def wanted(configuration: Configuration, release: str) -> list[Wanted]:
     system = [_system(RUNNER, release, surge=True)]
     # A listener owns its node's port: two of them cannot stand side by side.
     system += [_system(f"{SYSTEM}{transport}", release, surge=False) for transport in transports]
-    return system + [_service(service) for service in configuration.services.values()]
+    return system + [_service(service, configuration.revisions.get(f"Service/{service.name}", ""))
+                     for service in configuration.services.values()]
 
 
 def version_of(service: Service) -> str:
@@ -38,8 +39,9 @@ def _system(name: str, release: str, *, surge: bool) -> Wanted:
     return Wanted(service=name, base=name.removeprefix(SYSTEM), version=release, mode="every-node", surge=surge)
 
 
-def _service(service: Service) -> Wanted:
+def _service(service: Service, revision: str) -> Wanted:
     placement, update = service.placement, service.update
-    return Wanted(service=service.name, version=version_of(service), replicas=service.replicas, mode=service.mode,
-                  labels=placement.labels, spread=placement.spread == "node", max_parallel=update.max_parallel,
-                  healthy_after=seconds(update.healthy_after), auto_revert=update.auto_revert)
+    return Wanted(service=service.name, version=version_of(service), revision=revision, replicas=service.replicas,
+                  mode=service.mode, labels=placement.labels, spread=placement.spread == "node",
+                  max_parallel=update.max_parallel, healthy_after=seconds(update.healthy_after),
+                  auto_revert=update.auto_revert)

@@ -12,7 +12,9 @@ State = Literal["starting", "ready", "draining", "failed"]
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """A service as it should run. `base` is what its instances are called after: `<base>-<n>`.
+    """A service as it should run. `revision` names the resource that declares this version.
+
+    `base` is what its instances are called after: `<base>-<n>`.
 
     `healthy_after` is how long (seconds) a new instance must be ready before it counts; one that is not ready
     `start_within` seconds after its start counts as failed. `surge` is whether old and new may run side by side.
@@ -20,6 +22,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
     service: str
     version: str
+    revision: str = ""
     base: str = ""
     replicas: int = 1
     mode: Mode = "replicated"
@@ -56,22 +59,25 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
 class Rollout(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the platform itself decided about a service's versions; it stands beside what the user declared.
 
-    `stable` is the last version that ran in full; `failed` the one that was given up, by the `error` of `instance`.
+    `stable` is the last version that ran in full, declared by `revision`; `failed` is the one that was given up, for
+    the `error` of `instance`.
     """
 
     stable: str = ""
+    revision: str = ""
     failed: str = ""
     error: str = ""
     instance: str = ""
 
 
 class Start(msgspec.Struct, frozen=True, order=True):
-    """Start an instance of this version on this node."""
+    """Start an instance of this version on this node; `revision` names the resource that declares it."""
 
     service: str
     name: str
     version: str
     node: str
+    revision: str = ""
 
 
 class Stop(msgspec.Struct, frozen=True, order=True):

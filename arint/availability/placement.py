@@ -68,9 +68,10 @@ class _Board:
         found = self.nodes.get(node)
         return found is not None and found.alive
 
-    def start(self, wanted: Wanted, version: str, node: str) -> None:
-        base = wanted.base or wanted.service
-        self._starts.append(Start(wanted.service, self._free_name(base), version, node))
+    def start(self, case: _Case, node: str) -> None:
+        wanted = case.wanted
+        name = self._free_name(wanted.base or wanted.service)
+        self._starts.append(Start(wanted.service, name, case.target, node, case.revision))
         self.load[node] += 1
 
     def stop(self, instance: Instance, reason: str) -> None:
@@ -106,6 +107,7 @@ class _Case(msgspec.Struct):
 
     wanted: Wanted
     target: str
+    revision: str
     stable: str
     keep: list[Instance]
     """Of the right version on a permitted node."""
@@ -150,13 +152,14 @@ def _give_up_failed(wanted: Wanted, rollout: Rollout, live: Sequence[Instance], 
     for instance in live:
         if instance.version == wanted.version and _has_failed(instance, wanted, board.now):
             why = instance.error or f"{instance.name} was not ready within {wanted.start_within:g} s"
-            return Rollout(rollout.stable, wanted.version, why, instance.name)
+            return Rollout(rollout.stable, rollout.revision, wanted.version, why, instance.name)
     return rollout
 
 
 def _sort_out(wanted: Wanted, rollout: Rollout, live: Sequence[Instance], board: _Board) -> _Case:
     reverted = wanted.auto_revert and rollout.stable and wanted.version == rollout.failed
-    case = _Case(wanted, rollout.stable if reverted else wanted.version, rollout.stable, [], [], [])
+    target, revision = (rollout.stable, rollout.revision) if reverted else (wanted.version, wanted.revision)
+    case = _Case(wanted, target, revision, rollout.stable, [], [], [])
     for instance in live:
         if instance.state == "draining":
             case.draining.append(instance)
@@ -204,7 +207,7 @@ def _anywhere(case: _Case, board: _Board) -> None:
     else:
         starts = 0 if case.draining else count - len(case.keep)
     for node in _choose(wanted, nodes, case.keep, starts, board):
-        board.start(wanted, case.target, node)
+        board.start(case, node)
 
 
 def _every_node(case: _Case, board: _Board) -> None:
@@ -213,7 +216,7 @@ def _every_node(case: _Case, board: _Board) -> None:
     unready = sum(not case.proven(instance, board.now) for instance in case.keep)
     budget = case.wanted.max_parallel - unready - len(case.draining)
     for node in board.nodes.values():
-        here = _Case(case.wanted, case.target, case.stable, *(
+        here = _Case(case.wanted, case.target, case.revision, case.stable, *(
             [one for one in group if one.node == node.name] for group in (case.keep, case.old, case.draining)))
         budget -= _on_node(here, count if permitted(case.wanted, node) else 0, node.name, budget, board)
 
@@ -226,14 +229,14 @@ def _on_node(case: _Case, count: int, node: str, budget: int, board: _Board) -> 
         return 0
     if not case.old:
         if not case.keep and (case.surge or not case.draining):
-            board.start(case.wanted, case.target, node)
+            board.start(case, node)
         return 0
     if case.surge:
         _stop_replaced(case, count, board)
     if case.keep or budget <= 0:
         return 0
     if case.surge:
-        board.start(case.wanted, case.target, node)
+        board.start(case, node)
     else:
         board.stop_all(case.old, "another version is wanted")
     return 1
@@ -308,7 +311,7 @@ def _settle(case: _Case, rollout: Rollout, board: _Board) -> Rollout:
     if not count or proven < count or case.old:
         return rollout
     if case.target == case.wanted.version:
-        return Rollout(stable=case.target)
+        return Rollout(stable=case.target, revision=case.revision)
     return msgspec.structs.replace(rollout, stable=case.target)
 
 

@@ -1,0 +1,253 @@
+"""The agent of one machine: engines up in order, membership, workers, placement; and all of it down again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+from typing import NoReturn
+
+import msgspec
+
+from arint.engines.etcd import Etcd as EtcdEngine
+from arint.engines.logs import keep_logs_small
+from arint.engines.nats import Nats
+from arint.errors import ArintError
+from arint.home import Home
+from arint.operations.agent import AgentStatus, LogLine
+from arint.registry.records import NodeRecord
+from arint.runtime.control import BusSettings
+from arint.store.connection import Etcd, Tls
+from arint.store.election import Election
+from arint.store.keys import Keys
+from arint.store.lease import Lease
+from arint.version import VERSION
+from nodeagent import logs
+from nodeagent.bell import Bell
+from nodeagent.control_socket import ControlSocket, Follow, Logs, Question
+from nodeagent.crew import Crew
+from nodeagent.desired import version_of
+from nodeagent.engine_room import Keeper
+from nodeagent.membership import Membership, keep_membership
+from nodeagent.orders import Surroundings
+from nodeagent.placing import Placing
+from nodeagent.source import Source
+from nodeagent.status import agent_status, given_up, instance_status
+from nodeagent.views import Views
+
+log = logging.getLogger(__name__)
+
+WORKER_COMMAND = (sys.executable, "-m", "arint.runtime")
+_TRY_AGAIN = 1.0
+_LONGEST_LOG_QUESTION = 100_000
+
+
+class Agent:
+    """Runs the node of `home`. `command` is what a worker is started with; --home and --instance are added."""
+
+    def __init__(self, home: Home, command: Sequence[str] = WORKER_COMMAND) -> None:
+        self._home = home
+        self._config = home.load()
+        self._bell = Bell()
+        self._engines = [Keeper(EtcdEngine(home, self._config), self._bell.ring),
+                         Keeper(Nats(home, self._config), self._bell.ring)]
+        self._crew = Crew(home, self._surroundings(), command, self._bell)
+        self._views: Views | None = None
+        self._source: Source | None = None
+        self._membership: Membership | None = None
+        self._placing: Placing | None = None
+        self._assigned_at = 0
+        self._settled = 0
+        self._error = ""
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        """Until SIGTERM or SIGINT; then drain the workers, and stop the engines. Raises what cannot be waited out.
+
+        Whatever else ends the agent leaves workers and engines running, for the next agent to adopt.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        socket = ControlSocket(self._home.socket, self._crew.find, self._answer)
+        async with socket.serving():
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    for keeper in self._engines:
+                        tasks.create_task(keeper.run(), name=f"engine {keeper.engine.name}")
+                    tasks.create_task(keep_logs_small(self._home.log), name="logs")
+                    tasks.create_task(self._take_part(), name="cluster")
+                    await self._until_stopped()
+            except* _Stopped:
+                log.info("stopping: workers first")
+            except* BaseException:
+                await self._crew.release()
+                raise
+            await self._crew.stop()
+            for keeper in reversed(self._engines):
+                await keeper.engine.stop()
+        log.info("stopped")
+
+    async def _until_stopped(self) -> NoReturn:
+        await self._stop.wait()
+        if self._membership is not None:
+            self._membership.revoke = True
+        raise _Stopped
+
+    def _surroundings(self) -> Surroundings:
+        config, home = self._config, self._home
+        bus = BusSettings((f"tls://{config.host}:{config.ports.nats}",), *home.identity("worker"))
+        variables = {"ARINT_HOME": str(home.path), "ARINT_DATA": str(home.data), "ARINT_NODE": config.node,
+                     "ARINT_CLUSTER": config.cluster}
+        return Surroundings(node=config.node, home=str(home.path), bus=bus, host=config.host, port=config.ports.http,
+                            variables=variables, fsync=config.fsync)
+
+    async def _take_part(self) -> None:
+        """From the first answer of etcd on: follow the cluster, be a member of it, run what is assigned."""
+        etcd_keeper = self._engines[0]
+        await etcd_keeper.ready.wait()
+        config, keys = self._config, Keys(self._config.cluster)
+        pem = self._home.identity("etcd-agent")
+        endpoint = f"{config.host}:{config.ports.etcd_client}"
+        async with AsyncExitStack() as open_:
+            etcd = await open_.enter_async_context(Etcd([endpoint], Tls(pem.ca, pem.certificate, pem.key)))
+            views = await self._open_views(etcd, keys, open_)
+            source = Source(self._home, etcd, config.cluster)
+            record = NodeRecord(name=config.node, release=VERSION, host=config.host)
+            membership = Membership(etcd, keys, record, self._home.run / "lease", self._bell)
+            placing = Placing(config.node, etcd, keys, views, source, self._bell, VERSION)
+            self._views, self._source, self._membership, self._placing = views, source, membership, placing
+
+            async def work(lease: Lease) -> None:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(_until_lost(lease), name="lease")
+                    tasks.create_task(membership.publish(views, self._crew.registrations), name="register")
+                    tasks.create_task(self._lead_at_times(Election(
+                        etcd, keys.election_prefix("placement"), lease, config.node.encode())), name="placement")
+
+            async with asyncio.TaskGroup() as tasks:
+                for view in views.all:
+                    tasks.create_task(self._bell.ring_with(view), name=f"bell {view.prefix}")
+                tasks.create_task(keep_membership(membership, work), name="membership")
+                tasks.create_task(self._keep_crew(views, source, membership), name="crew")
+
+    async def _open_views(self, etcd: Etcd, keys: Keys, open_: AsyncExitStack) -> Views:
+        while True:
+            try:
+                return await open_.enter_async_context(Views(etcd, keys))
+            except ArintError as error:
+                self._fail(str(error))
+                await asyncio.sleep(_TRY_AGAIN)
+
+    async def _lead_at_times(self, election: Election) -> None:
+        """Stand for election, and place for the cluster while elected."""
+        assert self._placing is not None
+        while True:
+            await election.campaign()
+            log.info("this node leads: token %d", election.token)
+            async with asyncio.TaskGroup() as tasks:
+                leading = tasks.create_task(self._placing.lead(election))
+                await election.wait_lost()
+                leading.cancel()
+
+    async def _keep_crew(self, views: Views, source: Source, membership: Membership) -> None:
+        """Run what is assigned by the configuration in force, again at every change."""
+        while True:
+            rings = self._bell.rings
+            wait: float | None = None
+            try:
+                wait = await self._bring_in_line(views, source, membership)
+            except ArintError as error:
+                self._fail(str(error))
+                wait = _TRY_AGAIN
+            except OSError as error:
+                self._fail(f"{error.strerror}: {error.filename or self._home.path}")
+                wait = _TRY_AGAIN
+            else:
+                self._error = ""
+            await self._bell.wait(rings, wait)
+
+    async def _bring_in_line(self, views: Views, source: Source, membership: Membership) -> float | None:
+        number, version = views.head_number, views.assignments.version
+        if number:
+            changed = source.configuration.number != number
+            await source.load(number)
+            if changed:
+                self._bell.ring()
+        assigned = views.local_assignments(self._config.node)
+        singletons = [name for name, one in assigned.items() if self._is_singleton(one.service, source)]
+        if not membership.held:
+            await self._crew.drain_singletons(singletons)
+            assigned = {name: one for name, one in assigned.items() if name not in singletons}
+        await self._crew.reconcile(assigned, source)
+        self._assigned_at = version
+        lease = membership.lease
+        if not singletons or lease is None:
+            return None
+        return max(0.05, lease.remaining - 0.5)
+
+    @staticmethod
+    def _is_singleton(service: str, source: Source) -> bool:
+        declared = source.configuration.services.get(service)
+        return declared is not None and declared.mode == "singleton"
+
+    def _fail(self, error: str) -> None:
+        if error != self._error:
+            log.warning("%s", error)
+        self._error = error
+
+    def _status(self) -> AgentStatus:
+        workers = [*self._crew.workers.values(), *self._crew.leaving.values()]
+        instances = [instance_status(worker, self._config.node) for worker in workers]
+        if self._views is not None and self._source is not None:
+            configuration = self._source.configuration
+            declared = {service.name: version_of(service) for service in configuration.services.values()}
+            instances += given_up(self._views, declared, configuration.number, self._config.node)
+        member = self._membership is not None and self._membership.lease is not None
+        engines = [keeper.status() for keeper in self._engines]
+        return agent_status(self._config, VERSION, engines, sorted(instances, key=lambda one: one.instance),
+                            change_set=self._change_set(), member=member, error=self._error)
+
+    def _change_set(self) -> int:
+        """The newest change set by which everything was placed and had its orders.
+
+        Only the leader knows that nothing is left to be placed; elsewhere it is what this node has carried out.
+        """
+        carried_out, placing, views = self._crew.change_set, self._placing, self._views
+        if placing is None or views is None:
+            return self._settled
+        if placing.leading and self._assigned_at >= placing.settled_at:
+            self._settled = max(self._settled, min(placing.settled, carried_out))
+        elif not placing.leading and len(views.alive.snapshot) > 1:
+            self._settled = max(self._settled, carried_out)
+        return self._settled
+
+    async def _answer(self, question: Question) -> AsyncIterator[msgspec.Struct]:
+        if isinstance(question, Logs):
+            async for line in self._log_lines(question):
+                yield line
+            return
+        yield self._status()
+        while isinstance(question, Follow):
+            await asyncio.sleep(1.0)
+            yield self._status()
+
+    async def _log_lines(self, question: Logs) -> AsyncIterator[msgspec.Struct]:
+        file = self._home.log_file(question.instance)
+        if file.parent != self._home.log:  # a name with a slash in it
+            return
+        count = max(0, min(question.lines, _LONGEST_LOG_QUESTION))
+        async for line in logs.lines(file, count, follow=question.follow):
+            yield LogLine(question.instance, line)
+
+
+class _Stopped(Exception):
+    """Somebody asked the agent to stop."""
+
+
+async def _until_lost(lease: Lease) -> None:
+    await lease.lost.wait()
+    lease.check()

@@ -1,0 +1,95 @@
+"""The engines of this node: kept running, probed, and told how they stand."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+from arint.engines.engine import Engine
+from arint.engines.process import keep_running
+from arint.errors import ArintError
+from arint.operations.agent import EngineStatus
+
+log = logging.getLogger(__name__)
+
+_UNTIL_READY = 0.05
+_WHEN_READY = 5.0
+_WHEN_AWAY = 0.5
+HUNG_AFTER = 60.0
+"""Seconds without an answer after which a running engine is killed, to be started anew."""
+
+
+class Keeper:
+    """Keeps one engine running; `on_change` is called when it gets ready or stops being so."""
+
+    def __init__(self, engine: Engine, on_change: Callable[[], None]) -> None:
+        self.engine = engine
+        self.ready = asyncio.Event()
+        self.error = ""
+        self._on_change = on_change
+        self._starts = 0
+        self._answered = time.monotonic()
+
+    async def run(self) -> None:
+        """Until cancelled; the engine is left running then."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(keep_running(self.engine.process, on_started=self._started, on_ended=self._ended))
+            tasks.create_task(self._probe())
+
+    def status(self) -> EngineStatus:
+        """How it stands."""
+        process = self.engine.process
+        return EngineStatus(name=self.engine.name, pid=process.pid or 0, version=version(self.engine),
+                            ready=self.ready.is_set(), restarts=max(0, self._starts - 1),
+                            started=process.started or 0.0, memory=process.memory, error=self.error)
+
+    def _started(self) -> None:
+        self._starts += 1
+        self._answered = time.monotonic()
+        log.info("%s runs as process %s", self.engine.name, self.engine.process.pid)
+
+    def _ended(self, exit_code: int | None, delay: float) -> None:
+        last = self.engine.process.log_tail().strip().rpartition("\n")[2][:300]
+        self._set(f"it ended with {exit_code}; its log ends: {last}")
+        log.warning("%s ended with %s; it is started again in %.1f s", self.engine.name, exit_code, delay)
+
+    def _set(self, error: str) -> None:
+        self.error = error
+        if self.ready.is_set() == (not error):
+            return
+        if error:
+            self.ready.clear()
+            log.warning("%s is not ready: %s", self.engine.name, error)
+        else:
+            self.ready.set()
+            log.info("%s is ready", self.engine.name)
+        self._on_change()
+
+    async def _probe(self) -> None:
+        was_ready = False
+        while True:
+            if self.engine.process.running:
+                try:
+                    await self.engine.probe()
+                except ArintError as error:
+                    self._set(error.what)
+                    self._kill_hung()
+                else:
+                    self._answered = time.monotonic()
+                    self._set("")
+            was_ready = was_ready or self.ready.is_set()
+            away = _WHEN_AWAY if was_ready else _UNTIL_READY
+            await asyncio.sleep(_WHEN_READY if self.ready.is_set() else away)
+
+    def _kill_hung(self) -> None:
+        if time.monotonic() - self._answered > HUNG_AFTER:
+            log.error("%s gave no answer for %g s: it is killed", self.engine.name, HUNG_AFTER)
+            self._answered = time.monotonic()
+            self.engine.process.kill()
+
+
+def version(engine: Engine) -> str:
+    """The engine's version, as people write it."""
+    return ".".join(str(part) for part in engine.program.version)

@@ -1,0 +1,57 @@
+"""What the agent tells of its node: built from what it knows at the moment it is asked."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from arint.engines.procfs import memory_bytes
+from arint.home import NodeConfig
+from arint.operations.agent import AgentStatus, EngineStatus, InstanceStatus
+from nodeagent.desired import RUNNER, SYSTEM
+from nodeagent.views import Views
+from nodeagent.workers import Worker
+
+_STARTED = time.time()
+
+
+def instance_status(worker: Worker, node: str) -> InstanceStatus:
+    """One worker."""
+    told = worker.registration()
+    beat = worker.beat
+    return InstanceStatus(
+        instance=told.instance, service=told.service, role=role_of(told.service), node=node, state=told.state,
+        version=told.version, change_set=worker.change_set, pid=told.pid, restarts=worker.restarts,
+        started=worker.process.started or 0.0, memory=worker.process.memory, processed=told.processed,
+        failed=told.failed, dead=told.dead, accepted=told.accepted, in_flight=told.in_flight,
+        circuits=dict(beat.circuits) if beat is not None else {}, error=told.error)
+
+
+def role_of(service: str) -> str:
+    """The role of a service's workers."""
+    if service == RUNNER:
+        return "runner"
+    return "source" if service.startswith(SYSTEM) else "service"
+
+
+def given_up(views: Views, declared: dict[str, str], change_set: int, node: str) -> list[InstanceStatus]:
+    """Versions that are declared (service -> version) yet failed and were gone back from.
+
+    They are shown as the failed instance that each of them was, until another version is declared.
+    """
+    return [InstanceStatus(instance=rollout.instance, service=service, role=role_of(service), node=node, state="failed",
+                           version=rollout.failed, change_set=change_set, error=rollout.error)
+            for service, rollout in sorted(views.rollouts.snapshot.items())
+            if rollout.failed and declared.get(service) == rollout.failed]
+
+
+def agent_status(config: NodeConfig, release: str, engines: list[EngineStatus], instances: list[InstanceStatus], *,
+                 change_set: int, member: bool, error: str) -> AgentStatus:
+    """The whole. `member`: the node holds its lease; `change_set`: the one that all of this is about."""
+    runs = any(one.service == RUNNER and one.state == "ready" for one in instances)
+    ready = bool(engines) and all(one.ready for one in engines) and member and runs
+    return AgentStatus(node=config.node, cluster=config.cluster, pid=os.getpid(), version=release, ready=ready,
+                       change_set=change_set, started=_STARTED, memory=memory_bytes(os.getpid()),
+                       engines=tuple(engines), instances=tuple(instances), error=error)
+
+
