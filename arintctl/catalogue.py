@@ -39,5 +39,7 @@ CATALOGUE: dict[str, Entry] = {
     "dlq": Entry("dlq", "Dead letters: list, show, edit, replay and drop them.", is_noun=True),
     "flow": Entry("flow", "Flows: test one with a sample message.", is_noun=True),
     "context": Entry("context", "Contexts: which cluster arintctl speaks to.", is_noun=True),
+    "overview": Entry("console", "Show what the console shows, once: services, throughput, failures."),
     "console": Entry("console", "Open the console: a live overview in the terminal."),
+    "tui": Entry("console", "Open the console: a live overview in the terminal (the same as console)."),
 }

@@ -154,8 +154,8 @@ def overview_of(status: AgentStatus, before: Overview | None = None, *, at: floa
     now = Overview(
         at=at, interval=elapsed if before else 0.0, cluster=status.cluster, node=status.node,
         change_set=status.change_set, ready=status.ready, error=status.error, totals=_totals(instances, circuits),
-        nodes=(_node(status),), engines=tuple(map(_engine, status.engines)), services=_services(instances), instances=instances,
-        circuits=circuits, failures=())
+        nodes=(_node(status),), engines=tuple(map(_engine, status.engines)),
+        services=_services(instances), instances=instances, circuits=circuits, failures=())
     known = before.failures if before else ()
     return msgspec.structs.replace(now, failures=added(known, incidents(now, before), most=MOST_FAILURES))
 

@@ -1,0 +1,42 @@
+"""The console as a program of its own: `python -m tui --home HOME`. `arintctl console` becomes this process."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+from arint.errors import ArintError
+from arint.home import Home
+from arint.operations.agent import Agent
+from arint.operations.following import Following
+from arint.text import printable
+
+
+def main() -> None:
+    """Run until its user quits, or the terminal goes."""
+    parser = argparse.ArgumentParser(prog="python -m tui", description="The console of an ARINT cluster.")
+    parser.add_argument("--home", type=Path, help="the cluster's home folder (default: $ARINT_HOME)")
+    home = Home(parser.parse_args().home)
+    try:
+        home.load()
+    except ArintError as error:
+        sys.stderr.write(f"arintctl: {error.title}: {printable(str(error))}\n")
+        raise SystemExit(error.exit_code) from None
+    asyncio.run(_run(home))
+
+
+async def _run(home: Home) -> None:
+    from tui.app import Console
+
+    console = Console(Following(Agent(home)))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGHUP):  # else the terminal would be left as the console uses it
+        loop.add_signal_handler(number, console.exit)
+    await console.run_async()
+
+
+if __name__ == "__main__":
+    main()
