@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 
 import msgspec
 
-from arint.errors import ArintError, ConflictError, NotFoundError, NotValidError, TimedOutError
+from arint.errors import ArintError, ConflictError, NotFoundError, NotValidError, TimedOutError, UnreachableError
 from arint.store.batches import LARGEST_REQUEST, batches, chunks
 from arint.store.connection import Etcd
 from arint.store.keys import Keys
@@ -174,8 +174,11 @@ class ChangeSets:
         then = [put(key, encoded), put(self._keys.head, str(new.number).encode())]
         try:
             result = await self._etcd.txn(compares, then, [get(key)])
-        except TimedOutError:  # it may have been done; the comparison makes asking again harmless
-            result = await self._etcd.txn(compares, then, [get(key)])
+        except TimedOutError as doubt:  # it may have been done; the comparison makes asking again harmless
+            try:
+                result = await self._etcd.txn(compares, then, [get(key)])
+            except UnreachableError:
+                raise doubt from None  # that one changed nothing, but the first may have
         if result.succeeded:
             return
         there = result.found()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any
@@ -207,3 +208,20 @@ def test_batches_lose_nothing_and_keep_within_limits():
     assert [item for batch in cut for item in batch] == contents
     assert all(len(batch) <= 100 and sum(len(k) + len(v) for k, v in batch) <= LARGEST_REQUEST for batch in cut)
     assert list(batches([])) == [] == list(chunks([]))
+
+
+async def test_the_head_is_followed(sets: ChangeSets):
+    seen: list[int] = []
+    async with contextlib.aclosing(sets.follow()) as numbers:
+        async for number in numbers:
+            seen.append(number)
+            if number == 2:
+                break
+            await commit(sets, {"Flow/a": str(number).encode()})
+    assert seen == [0, 1, 2]
+
+
+async def test_secrets_through_the_change_sets(sets: ChangeSets):
+    assert await sets.get_secret("key", "d1") is None
+    await sets.put_secret("key", "d1", b"sealed")
+    assert await sets.get_secret("key", "d1") == b"sealed"

@@ -147,8 +147,8 @@ async def test_observers_see_every_leader_and_none(one: Etcd, two: Etcd, prefix:
 async def test_two_clients_over_kills_and_silence_never_both_lead(etcd_cluster: list[EtcdServer]):
     """Whoever holds the fence writes; a write of the other's must be refused, whatever befalls the members."""
     endpoints = [member.endpoint for member in etcd_cluster]
-    async with (Etcd(endpoints) as one, Etcd(endpoints[::-1]) as two, Lease(one) as first, Lease(two) as second,
-                asyncio.timeout(60)):
+    async with (Etcd(endpoints) as one, Etcd(endpoints[::-1]) as two, Lease(one, ttl=10) as first,
+                Lease(two, ttl=10) as second, asyncio.timeout(60)):
         a, b = Election(one, "/e/", first, b"a"), Election(two, "/e/", second, b"b")
         await a.campaign()
         waiting = asyncio.create_task(b.campaign())
@@ -157,10 +157,11 @@ async def test_two_clients_over_kills_and_silence_never_both_lead(etcd_cluster: 
         etcd_cluster[0].kill()
         etcd_cluster[0].start(wait=False)
         await etcd_cluster[0].wait_ready()
-        if first.held:  # a leader of etcd that dies may cost up to the TTL, never more than the lease
-            assert not waiting.done()
-            assert (await one.get(a.key)) is not None
-        first.revoke = True
+        assert not waiting.done()
+        assert a.leading
+        etcd_cluster[1].pause()
+        assert (await one.get(a.key)) is not None
+        etcd_cluster[1].resume()
         await first.close()
         token = await waiting
         assert token > fence.create_revision
