@@ -61,6 +61,7 @@ class Session:
     def run(self, operation: Callable[[Link, Progress], Awaitable[Result]]) -> Result:
         """Run an operation to its end, with its progress on stderr."""
         import asyncio
+        import logging
 
         from arint.operations.connect import Link
         from arintctl.progress import shown
@@ -69,6 +70,8 @@ class Session:
             async with Link(self.home()) as link:
                 return await operation(link, progress)
 
+        # asyncio warns on stderr when a server closes its TLS before we do; nobody who typed a command can act on that.
+        logging.getLogger("asyncio").setLevel(logging.ERROR)
         with shown(quiet=self.settings.quiet) as progress:
             return asyncio.run(whole(progress))
 

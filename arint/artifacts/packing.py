@@ -23,7 +23,9 @@ LARGEST = 32 * 2**20
 """Of all files together, not compressed."""
 MOST_FILES = 10_000
 LEFT_OUT = frozenset({"__pycache__", "venv", "node_modules", "site-packages", "tests"})
-"""Folders that hold no code of a service, beside hidden ones and those with a `pyvenv.cfg`."""
+"""Folders that hold no code of a service, beside hidden ones and the roots of what is not code."""
+ROOTS_LEFT_OUT = ("pyvenv.cfg", "node.json")
+"""A virtual environment; a node's home, whose keys must not be shipped, nor the code that was packed before."""
 
 
 def pack(source_file: Path, include: Sequence[str] = ()) -> tuple[str, bytes]:
@@ -56,7 +58,7 @@ def _files(folder: Path) -> Iterator[str]:
     """All files that may be shipped; folders are not followed through symbolic links."""
     for base, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in LEFT_OUT
-                            and not (Path(base) / name / "pyvenv.cfg").exists())
+                            and not any((Path(base) / name / root).exists() for root in ROOTS_LEFT_OUT))
         for name in files:
             if not name.startswith("."):
                 yield (Path(base) / name).relative_to(folder).as_posix()

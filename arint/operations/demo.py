@@ -146,6 +146,7 @@ async def _feed(link: Link, arguments: DemoArguments, url: str, change_set: int,
     samples = sorted((arguments.folder / "samples").glob("*.json"))
     deadline = time.monotonic() + arguments.timeout
     async with httpx.AsyncClient(timeout=10) as client:
+        before = (await client.get(f"{_partner_url()}/received")).json()["refused"]
         if arguments.outage:
             progress(Step(f"the second system is away for {arguments.outage:g} s", done=True))
             await client.post(f"{_partner_url()}/control", json={"mode": "failing", "for": arguments.outage})
@@ -160,7 +161,7 @@ async def _feed(link: Link, arguments: DemoArguments, url: str, change_set: int,
     orders = [_result(sample, message, repeated, story, stored, received)
               for (sample, message, repeated), story in zip(sent, stories, strict=True)]
     return DemoResult(url=url, home=str(link.home.path), change_set=change_set, outage=arguments.outage,
-                      refused=received["refused"], orders=tuple(orders))
+                      refused=received["refused"] - before, orders=tuple(orders))
 
 
 async def _send(client: httpx.AsyncClient, url: str, key: str, sample: Path, deadline: float) -> tuple[Path, str, bool]:
@@ -193,13 +194,14 @@ def _result(sample: Path, message: str, repeated: bool, story: Story, stored: se
     errors = [action.error for hop in story.hops if hop.state == "dead" for action in hop.attempts if action.error]
     return OrderResult(
         sample=sample.stem, order=identity, message=message, state=story.state, repeated=repeated,
-        database=identity in stored, partner=identity in _ids(received["orders"]),
-        callback=identity in _ids(received["callbacks"]) if order.get("reply_to") else None,
+        database=identity in stored, partner=_is_once(identity, received["orders"]),
+        callback=_is_once(identity, received["callbacks"]) if order.get("reply_to") else None,
         took=max(story.ended - story.at, 0.0), error=errors[-1] if errors else "")
 
 
-def _ids(bodies: list[Any]) -> set[str]:
-    return {str(body.get("id")) for body in bodies if isinstance(body, dict)}
+def _is_once(identity: str, bodies: list[Any]) -> bool:
+    """Whether the second system has it, and not twice."""
+    return [str(body.get("id")) for body in bodies if isinstance(body, dict)].count(identity) == 1
 
 
 def _in_database(file: Path) -> set[str]:

@@ -140,7 +140,7 @@ async def _etcd(link: Link) -> Made:
     etcd = await link.etcd()
     found = await etcd.status()
     took = time.monotonic() - begun
-    told = f"version {found.version}, answers in {took * 1000:.0f} ms, {found.database_bytes / 2**20:.1f} MiB"
+    told = f"version {found.version}, answers in {took * 1000:.0f} ms, {found.database_bytes // 1024} KiB"
     return "good", told, ""
 
 

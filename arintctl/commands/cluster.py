@@ -136,6 +136,7 @@ INSTANCES = Table((
     Column("SERVICE", lambda item: item.service),
     Column("STATE", lambda item: item.state),
     Column("CHANGE SET", lambda item: item.change_set or ""),
+    Column("ACCEPTED", lambda item: item.accepted),
     Column("PROCESSED", lambda item: item.processed),
     Column("FAILED", lambda item: item.failed),
     Column("DEAD", lambda item: item.dead),

@@ -62,13 +62,17 @@ def demo(session: Session,
         raise ArintError("not every order arrived where it belongs", remedy="arintctl why MESSAGE tells where it is")
 
 
+def _once(result: DemoResult) -> str:
+    return "each arrived once" if result.as_expected else "not each arrived once"
+
+
 def _told(result: DemoResult) -> str:
     dead = [order for order in result.orders if order.state == "dead"]
     large = next((order for order in result.orders if "large" in order.sample), result.orders[0])
     lines = [aligned(result.orders, ORDERS, wide=False), ""]
     if result.outage and result.refused:
         lines.append(f"The second system was away for {lasting(result.outage)} and turned {result.refused} requests "
-                     f"away; the orders waited, and each arrived once.")
+                     f"away; the orders waited, and {_once(result)}.")
     if dead:
         lines.append(f"Order {dead[0].order or dead[0].sample} does not match the schema: it is a dead letter.")
     lines += ["", "Try next:", f"  arintctl why {large.message}", "  arintctl dlq list", "  arintctl status",

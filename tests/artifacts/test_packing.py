@@ -29,7 +29,8 @@ def names(folder: Path) -> set[str]:
 CODE = {"price.py": "x = 1", "lib/tax.py": "y = 2", "lib/__init__.py": "", "data/rates.json": "{}",
         "data/deep/a.txt": "a", "notes.md": "",
         ".hidden/h.py": "", ".env": "SECRET=1", "venv/v.py": "", "own/pyvenv.cfg": "",
-        "own/o.py": "", "__pycache__/c.py": "", "tests/test_price.py": ""}
+        "own/o.py": "", "home/node.json": "{}", "home/pki/secret.key": "", "home/artifacts/1/o.py": "",
+        "__pycache__/c.py": "", "tests/test_price.py": ""}
 
 
 def test_python_files_are_packed_and_what_is_included(tmp_path: Path) -> None:
