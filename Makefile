@@ -27,6 +27,7 @@ bench: $(STAMP)
 
 docs: $(STAMP)
 	$(BIN)/python -m arintctl.reference
+	$(BIN)/python -m docs.generate
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
