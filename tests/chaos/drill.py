@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from arint.ports import free_port
 from tests.chaos.checker import Verdict, arrivals, judge
 from tests.chaos.faults import Faults
 from tests.chaos.load import send_all
@@ -58,10 +59,10 @@ def drill(home: Path, messages: int, *, interval: float, patience: float, failpo
         assert done.returncode == 0, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
-    run("up")
+    run("up", "--http-port", str(free_port()))
     try:
         run("apply", str(MANIFEST))
-        channel: dict[str, Any] = msgspec.json.decode(run("get", "channel", "chaos-in", "-o", "json"))
+        channel: dict[str, Any] = msgspec.json.decode(run("get", "channel/chaos-in", "-o", "json"))
         channel = channel[0] if isinstance(channel, list) else channel
         faults = Faults(home, arintctl, env, interval=interval)
         began = time.monotonic()
