@@ -49,7 +49,6 @@ class OrderResult(msgspec.Struct, frozen=True, kw_only=True):
     order: str
     message: str
     state: str
-    repeated: bool
     database: bool
     partner: bool
     callback: bool | None
@@ -153,18 +152,18 @@ async def _feed(link: Link, arguments: DemoArguments, url: str, change_set: int,
         sent = [await _send(client, url, key, sample, deadline) for sample in samples]
         progress(Step(f"{len(sent)} orders are accepted", done=True))
         stories = []
-        for number, (_, message, _) in enumerate(sent, 1):
+        for number, (_, message) in enumerate(sent, 1):
             progress(Step(f"waiting for order {number} of {len(sent)}"))
             stories.append(await until_settled(link, message, timeout=max(1.0, deadline - time.monotonic())))
         received = (await client.get(f"{_partner_url()}/received")).json()
     stored = await asyncio.to_thread(_in_database, link.home.data / "warehouse.db")
-    orders = [_result(sample, message, repeated, story, stored, received)
-              for (sample, message, repeated), story in zip(sent, stories, strict=True)]
+    orders = [_result(sample, message, story, stored, received)
+              for (sample, message), story in zip(sent, stories, strict=True)]
     return DemoResult(url=url, home=str(link.home.path), change_set=change_set, outage=arguments.outage,
                       refused=received["refused"] - before, orders=tuple(orders))
 
 
-async def _send(client: httpx.AsyncClient, url: str, key: str, sample: Path, deadline: float) -> tuple[Path, str, bool]:
+async def _send(client: httpx.AsyncClient, url: str, key: str, sample: Path, deadline: float) -> tuple[Path, str]:
     """Send one sample as any system would, again until it is accepted; the key makes that safe."""
     import httpx
 
@@ -178,8 +177,7 @@ async def _send(client: httpx.AsyncClient, url: str, key: str, sample: Path, dea
             last = str(error) or type(error).__name__
         else:
             if answer.status_code == httpx.codes.ACCEPTED:
-                told = answer.json()
-                return sample, told["id"], bool(told.get("repeated", False))
+                return sample, str(answer.json()["id"])
             last = f"{answer.status_code} {answer.text[:200]}"
             if answer.status_code < httpx.codes.INTERNAL_SERVER_ERROR and answer.status_code != httpx.codes.NOT_FOUND:
                 raise ArintError(f"{sample.name} was not accepted: {last}", where=url)
@@ -187,13 +185,13 @@ async def _send(client: httpx.AsyncClient, url: str, key: str, sample: Path, dea
     raise TimedOutError(f"{sample.name} was not accepted: {last}", where=url, remedy="arintctl status, arintctl logs")
 
 
-def _result(sample: Path, message: str, repeated: bool, story: Story, stored: set[str],
+def _result(sample: Path, message: str, story: Story, stored: set[str],
             received: dict[str, Any]) -> OrderResult:
     order = json.loads(sample.read_bytes())
     identity = str(order.get("id", ""))
     errors = [action.error for hop in story.hops if hop.state == "dead" for action in hop.attempts if action.error]
     return OrderResult(
-        sample=sample.stem, order=identity, message=message, state=story.state, repeated=repeated,
+        sample=sample.stem, order=identity, message=message, state=story.state,
         database=identity in stored, partner=_is_once(identity, received["orders"]),
         callback=_is_once(identity, received["callbacks"]) if order.get("reply_to") else None,
         took=max(story.ended - story.at, 0.0), error=errors[-1] if errors else "")

@@ -30,7 +30,7 @@ ORDERS = Table((
     Column("DATABASE", lambda row: _arrived(row.database)),
     Column("SECOND SYSTEM", lambda row: _arrived(row.partner)),
     Column("CALLBACK", lambda row: _arrived(row.callback)),
-    Column("TOOK", lambda row: "(sent before)" if row.repeated else lasting(row.took)),
+    Column("TOOK", lambda row: lasting(row.took)),
     Column("ERROR", lambda row: row.error.splitlines()[-1] if row.error else ""),
 ), name=lambda row: str(row.message))
 
