@@ -25,7 +25,7 @@ from arint.store.election import Election
 from arint.store.keys import Keys
 from arint.store.lease import Lease
 from arint.version import VERSION
-from nodeagent import logs
+from nodeagent import helper, logs
 from nodeagent.bell import Bell
 from nodeagent.control_socket import ControlSocket, Follow, Logs, Question
 from nodeagent.crew import Crew
@@ -41,6 +41,9 @@ from nodeagent.views import Views
 log = logging.getLogger(__name__)
 
 WORKER_COMMAND = (sys.executable, "-m", "arint.runtime")
+NATS_INTERVAL = 15.0
+"""Seconds between probes of a broker that works: each is a short process (`nodeagent.probing`)."""
+_FIRST_ANSWER = 0.5
 _TRY_AGAIN = 1.0
 _LONGEST_LOG_QUESTION = 100_000
 
@@ -52,8 +55,11 @@ class Agent:
         self._home = home
         self._config = home.load()
         self._bell = Bell()
-        self._engines = [Keeper(EtcdEngine(home, self._config), self._bell.ring),
-                         Keeper(Nats(home, self._config), self._bell.ring)]
+        self._etcd = self._connection()
+        self._etcd_open = False
+        self._engines = [
+            Keeper(EtcdEngine(home, self._config), self._ask_etcd, self._bell.ring),
+            Keeper(Nats(home, self._config), self._ask_nats, self._bell.ring, interval=NATS_INTERVAL)]
         self._crew = Crew(home, self._surroundings(), command, self._bell)
         self._views: Views | None = None
         self._source: Source | None = None
@@ -97,6 +103,26 @@ class Agent:
             self._membership.revoke = True
         raise _Stopped
 
+    def _connection(self) -> Etcd:
+        pem = self._home.identity("etcd-agent")
+        endpoint = f"{self._config.host}:{self._config.ports.etcd_client}"
+        return Etcd([endpoint], Tls(pem.ca, pem.certificate, pem.key))
+
+    async def _ask_etcd(self) -> None:
+        """A read that needs a leader and a quorum.
+
+        Before the first answer on a connection of its own: one that was refused waits a second before it tries again.
+        """
+        key = Keys(self._config.cluster).head
+        if self._etcd_open:
+            await self._etcd.get(key)
+            return
+        async with asyncio.timeout(_FIRST_ANSWER), self._connection() as fresh:
+            await fresh.get(key)
+
+    async def _ask_nats(self) -> None:
+        await helper.run("nodeagent.probing", str(self._home.path))
+
     def _surroundings(self) -> Surroundings:
         config, home = self._config, self._home
         bus = BusSettings((f"tls://{config.host}:{config.ports.nats}",), *home.identity("worker"))
@@ -109,11 +135,10 @@ class Agent:
         """From the first answer of etcd on: follow the cluster, be a member of it, run what is assigned."""
         etcd_keeper = self._engines[0]
         await etcd_keeper.ready.wait()
-        config, keys = self._config, Keys(self._config.cluster)
-        pem = self._home.identity("etcd-agent")
-        endpoint = f"{config.host}:{config.ports.etcd_client}"
+        config, keys, etcd = self._config, Keys(self._config.cluster), self._etcd
         async with AsyncExitStack() as open_:
-            etcd = await open_.enter_async_context(Etcd([endpoint], Tls(pem.ca, pem.certificate, pem.key)))
+            await open_.enter_async_context(etcd)
+            self._etcd_open = True
             views = await self._open_views(etcd, keys, open_)
             source = Source(self._home, etcd, config.cluster)
             record = NodeRecord(name=config.node, release=VERSION, host=config.host)

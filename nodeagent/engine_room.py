@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
-from arint.engines.engine import Engine
+from arint.engines.engine import PROBE_TIMEOUT, Engine
 from arint.engines.process import keep_running
 from arint.errors import ArintError
 from arint.operations.agent import EngineStatus
@@ -15,17 +15,22 @@ from arint.operations.agent import EngineStatus
 log = logging.getLogger(__name__)
 
 _UNTIL_READY = 0.05
-_WHEN_READY = 5.0
 _WHEN_AWAY = 0.5
 HUNG_AFTER = 60.0
 """Seconds without an answer after which a running engine is killed, to be started anew."""
 
 
 class Keeper:
-    """Keeps one engine running; `on_change` is called when it gets ready or stops being so."""
+    """Keeps one engine running; `ask` raises unless it works, and is called every `interval` seconds while it does.
 
-    def __init__(self, engine: Engine, on_change: Callable[[], None]) -> None:
+    `on_change` is called when it gets ready or stops being so.
+    """
+
+    def __init__(self, engine: Engine, ask: Callable[[], Awaitable[object]], on_change: Callable[[], None], *,
+                 interval: float = 5.0) -> None:
         self.engine = engine
+        self._ask = ask
+        self._interval = interval
         self.ready = asyncio.Event()
         self.error = ""
         self._on_change = on_change
@@ -71,17 +76,24 @@ class Keeper:
         was_ready = False
         while True:
             if self.engine.process.running:
-                try:
-                    await self.engine.probe()
-                except ArintError as error:
-                    self._set(error.what)
-                    self._kill_hung()
-                else:
-                    self._answered = time.monotonic()
-                    self._set("")
+                await self._probe_once()
             was_ready = was_ready or self.ready.is_set()
             away = _WHEN_AWAY if was_ready else _UNTIL_READY
-            await asyncio.sleep(_WHEN_READY if self.ready.is_set() else away)
+            await asyncio.sleep(self._interval if self.ready.is_set() else away)
+
+    async def _probe_once(self) -> None:
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT):
+                await self._ask()
+        except TimeoutError:
+            self._set(f"no answer within {PROBE_TIMEOUT:g} s")
+            self._kill_hung()
+        except (ArintError, OSError, ValueError, EOFError) as error:
+            self._set(f"it does not answer: {error}")
+            self._kill_hung()
+        else:
+            self._answered = time.monotonic()
+            self._set("")
 
     def _kill_hung(self) -> None:
         if time.monotonic() - self._answered > HUNG_AFTER:

@@ -14,6 +14,7 @@ from arint.store.changesets import ChangeSets
 from arint.store.connection import Etcd
 from arint.store.keys import Keys
 from arint.store.secrets import SealedSecrets
+from nodeagent import helper
 from nodeagent.configuration import Configuration
 from nodeagent.desired import SYSTEM, version_of
 from nodeagent.orders import Task, needed_secrets
@@ -79,8 +80,6 @@ class Source:
             raise NotFoundError("the secret is not declared", where=f"secret/{name}", remedy="apply it")
         key = (name, declared.digest)
         if key not in self._opened:
-            from arint.security.sealing import Sealer
-
             sealed = await self._sealed.get(*key)
-            self._opened[key] = Sealer.load(self._home).unseal(name, sealed)
+            self._opened[key] = await helper.run("nodeagent.unsealing", str(self._home.path), name, data=sealed)
         return self._opened[key]

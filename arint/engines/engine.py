@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
 
 from arint.engines.find import Program
 from arint.engines.process import Process
 from arint.errors import ArintError, TimedOutError, UnreachableError
 from arint.home import Pem
+
+if TYPE_CHECKING:
+    import ssl
 
 PROBE_TIMEOUT = 2.0
 _PROBE_INTERVAL = 0.05
@@ -63,6 +66,8 @@ class Engine(ABC):
 
 def client_context(pem: Pem) -> ssl.SSLContext:
     """TLS as the identity `pem`: its CA alone is trusted, and names are checked."""
+    import ssl  # 4 MiB, and the agent's own probes do without it
+
     context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=pem.ca)
     context.minimum_version = ssl.TLSVersion.TLSv1_2  # etcd 3.5 still offers 1.2 to some; 1.3 is taken where it is
     context.load_cert_chain(pem.certificate, pem.key)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 import msgspec
@@ -52,6 +51,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """`did you mean "x"?` for the known word nearest to this one; else the known words; empty if there are none."""
     words = sorted(known)
     by_lower = {known.lower(): known for known in words}
+    import difflib  # only a mistake needs it; the agent, who counts its memory, imports this module
+
     near = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
     if near:
         return f'did you mean "{by_lower[near[0]]}"?'
