@@ -24,8 +24,8 @@ from tests.chaos.faults import Faults
 from tests.chaos.load import send_all
 
 MANIFEST = Path(__file__).parent / "manifest"
-FAILPOINTS = "stored=0.0003,recorded=0.0003"
-"""Workers also die between a stage's store, its record, and its ack."""
+DEATHS = 3.0
+"""Workers also die between a stage's store and its record, and between that and its ack: about so often a stage."""
 
 
 class Report(NamedTuple):
@@ -46,11 +46,11 @@ class Report(NamedTuple):
                 f"in {self.seconds:.0f} s")
 
 
-def drill(home: Path, messages: int, *, interval: float, patience: float, failpoints: str = FAILPOINTS) -> Report:
+def drill(home: Path, messages: int, *, interval: float, patience: float) -> Report:
     """Run the drill in this home (made, and left stopped). `patience`: seconds for the last message to arrive."""
     arintctl = str(Path(sys.executable).with_name("arintctl"))
     key = secrets.token_hex(16)
-    env = {**os.environ, "CHAOS_KEY": key, "ARINT_FAILPOINTS": failpoints,
+    env = {**os.environ, "CHAOS_KEY": key, "ARINT_FAILPOINTS": f"stored={DEATHS / messages},recorded={DEATHS / messages}",
            "XDG_CONFIG_HOME": str(home.parent / "config")}
 
     def run(*words: str) -> str:

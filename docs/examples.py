@@ -1,0 +1,142 @@
+"""An example for each kind, step and transport, shown in the reference; a test loads every one of them."""
+
+from __future__ import annotations
+
+KINDS = {
+    "Secret": """\
+kind: Secret
+name: orders-key
+from: {file: orders.key}
+""",
+    "Connection": """\
+kind: Connection
+name: crm
+http:
+  url: https://crm.example.com/api
+  auth: {bearer: {secret: crm-token}}
+""",
+    "Service": """\
+kind: Service
+name: price
+source: price.py:price
+replicas: 2
+config: {currency: EUR}
+secrets: [tariff-key]
+""",
+    "Flow": """\
+kind: Flow
+name: orders
+retry: {attempts: 5, backoff: 500ms..10s}
+steps:
+  - call: service/price
+  - send: {to: connection/crm, path: /orders}
+  - log: order {{ body.id }} is done
+""",
+    "Channel": """\
+kind: Channel
+name: orders-in
+http:
+  path: /orders
+  auth: {api_key: {secret: orders-key}}
+to: flow/orders
+""",
+}
+
+STEPS = {
+    "validate": """\
+- validate:
+    schema: {type: object, required: [id], properties: {id: {type: string}}}
+""",
+    "map": """\
+- map: '{"id": order.id, "total": $sum(order.lines.(qty * price))}'
+""",
+    "when": """\
+- when:
+    if: body.total > 1000
+    then:
+      - call: service/approve
+    else:
+      - set: {body.approved_by: "'nobody'"}
+""",
+    "route": """\
+- route:
+    - when: headers['x-kind'] == 'return'
+      then:
+        - send: {to: flow/returns}
+    - when: body.total > 1000
+      then:
+        - call: service/approve
+    - otherwise:
+        - log: an ordinary order
+""",
+    "set": """\
+- set:
+    body.total: body.net * 1.19
+    headers.x-kind: "'large'"
+    vars.tries: 3
+""",
+    "call": """\
+- call: service/price
+""",
+    "send": """\
+- send: {to: connection/warehouse, statement: "insert into orders (id) values (:id)"}
+- send: {to: topic/prices}
+""",
+    "callback": """\
+- callback:
+    url: body.reply_to
+    headers: {X-Order: "{{ body.id }}"}
+""",
+    "log": """\
+- log: order {{ body.id }} is done
+- log: {message: "order {{ body.id }} is large", level: warning}
+""",
+    "try": """\
+- try:
+    - call: service/price
+  catch:
+    - log: {message: "no price: {{ error.message }}", level: warning}
+    - set: {body.total: 0}
+""",
+}
+
+TRANSPORTS = {
+    "http": """\
+kind: Channel
+name: orders-in
+http:
+  path: /orders
+  methods: [POST, PUT]
+  auth: {basic: {user: shop, password: {secret: shop-password}}}
+  limits: {body: 256KiB, timeout: 5s, concurrency: 200}
+to: flow/orders
+---
+kind: Connection
+name: partner
+http:
+  url: https://partner.example.com
+  timeout: 2s
+  probe: /health
+---
+kind: Flow
+name: orders
+steps:
+  - send: {to: connection/partner, method: PUT, path: /orders, expect: [200, 201]}
+""",
+    "sql": """\
+kind: Connection
+name: warehouse
+sql:
+  url: sqlite:///${ARINT_DATA}/warehouse.db
+  setup:
+    - create table if not exists orders (id text primary key, customer text, message text)
+---
+kind: Flow
+name: orders
+steps:
+  - send:
+      to: connection/warehouse
+      statement: insert into orders (id, customer, message) values (:id, :customer, :message)
+      params: {customer: body.customer.email, message: message.id}
+""",
+}
