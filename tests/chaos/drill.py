@@ -50,7 +50,8 @@ def drill(home: Path, messages: int, *, interval: float, patience: float) -> Rep
     """Run the drill in this home (made, and left stopped). `patience`: seconds for the last message to arrive."""
     arintctl = str(Path(sys.executable).with_name("arintctl"))
     key = secrets.token_hex(16)
-    env = {**os.environ, "CHAOS_KEY": key, "ARINT_FAILPOINTS": f"stored={DEATHS / messages},recorded={DEATHS / messages}",
+    chance = DEATHS / messages
+    env = {**os.environ, "CHAOS_KEY": key, "ARINT_FAILPOINTS": f"stored={chance},recorded={chance}",
            "XDG_CONFIG_HOME": str(home.parent / "config")}
 
     def run(*words: str) -> str:
