@@ -86,7 +86,7 @@ Text with `{{{{ … }}}}` (in `log`, and in the header values of `callback`) has
 
 def _role(step: type[Step]) -> str:
     if step.key == "send":
-        return "To a connection it begins a stage. A flow, service or topic gets a copy, stored with the stage's result."
+        return "To a connection it begins a stage. To anything else goes a copy, stored with the stage's result."
     if step.key == "call":
         return "To a service it begins a stage. A called flow becomes part of the flow that calls it."
     if issubclass(step, EffectStep):
