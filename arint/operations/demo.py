@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+import shutil
 import sqlite3
 import sys
 import time
@@ -21,7 +22,7 @@ from arint.operations.messages import until_settled
 from arint.operations.progress import Progress, Step, silent
 from arint.operations.story import Story
 from arint.operations.up import UpArguments, up
-from arint.ports import port_is_free
+from arint.ports import free_port, port_is_free
 
 if TYPE_CHECKING:
     import httpx
@@ -87,12 +88,18 @@ async def demo(link: Link, arguments: DemoArguments, progress: Progress = silent
     """Run the example. Raises ArintError where a part of it cannot be started, TimedOutError."""
     await up(link, UpArguments(timeout=arguments.timeout), progress)
     ensure_key(arguments.folder)
-    partner = await _start_partner(link, arguments.folder, progress)
+    partner, port = _second_system(link, arguments.folder)
+    if port != PARTNER_PORT:
+        progress(Step(f"port {PARTNER_PORT} is taken: a copy of the example uses {port}", done=True))
+        folder = await asyncio.to_thread(_with_port, arguments.folder, link.home.path / "data" / "example", port)
+        arguments = msgspec.structs.replace(arguments, folder=folder)
+    partner_url = f"http://127.0.0.1:{port}"
+    await _start_partner(partner, partner_url, progress)
     try:
         applied = await apply(link, ApplyArguments(paths=(arguments.folder,), message="the orders example",
                                                    timeout=arguments.timeout), progress)
         (channel,) = await get(link, (CHANNEL,))
-        return await _feed(link, arguments, channel.status["url"], applied.change_set, progress)
+        return await _feed(link, arguments, channel.status["url"], partner_url, applied.change_set, progress)
     finally:
         partner.release()
 
@@ -106,38 +113,55 @@ def ensure_key(folder: Path) -> str:
     return file.read_text().strip()
 
 
-async def _start_partner(link: Link, folder: Path, progress: Progress) -> Process:
-    """The second system, as a process of this home, so that `down` stops it."""
-    import httpx
-
+def _second_system(link: Link, folder: Path) -> tuple[Process, int]:
+    """The second system as a process of this home, so that `down` stops it; and its port: the one it runs on already,
+    the one that the manifests name, or a free one."""
     from arint.engines.process import Process
 
+    remembered = link.home.data / "partner.port"
     record = link.home.data / "partner.jsonl"
-    process = Process(link.home, PARTNER, (sys.executable, str((folder / "partner.py").absolute()), "--port",
-                                           str(PARTNER_PORT), "--record", str(record)))
-    if not process.adopt():
-        if not port_is_free("127.0.0.1", PARTNER_PORT):
-            raise ArintError(f"port {PARTNER_PORT} is taken; the example's second system needs it",
-                             remedy="stop what listens there, perhaps the example of another home")
+
+    def process(port: int) -> Process:
+        return Process(link.home, PARTNER, (sys.executable, str((folder / "partner.py").absolute()), "--port",
+                                            str(port), "--record", str(record)))
+
+    port = int(remembered.read_text()) if remembered.exists() else PARTNER_PORT
+    if (running := process(port)).adopt():
+        return running, port
+    port = PARTNER_PORT if port_is_free("127.0.0.1", PARTNER_PORT) else free_port()
+    remembered.write_text(str(port))
+    return process(port), port
+
+
+def _with_port(example: Path, copy: Path, port: int) -> Path:
+    """A copy of the example in which the second system has another port."""
+    shutil.copytree(example, copy, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in (*copy.glob("*.yaml"), *copy.glob("samples/*.json")):
+        file.write_text(file.read_text().replace(f":{PARTNER_PORT}", f":{port}"))
+    return copy
+
+
+async def _start_partner(process: Process, url: str, progress: Progress) -> None:
+    """Start the second system where it does not run, and wait until it answers."""
+    import httpx
+
+    if not process.running:
         progress(Step("starting the second system"))
         process.start()
     deadline = time.monotonic() + 10
     async with httpx.AsyncClient() as client:
         while time.monotonic() < deadline and process.running:
             try:
-                await client.get(f"{_partner_url()}/received", timeout=2)
+                await client.get(f"{url}/received", timeout=2)
             except httpx.HTTPError:
                 await asyncio.sleep(0.05)
             else:
-                return process
+                return
     raise ArintError(f"the second system did not start\n{process.log_tail()}", where=str(process.log_file))
 
 
-def _partner_url() -> str:
-    return f"http://127.0.0.1:{PARTNER_PORT}"
-
-
-async def _feed(link: Link, arguments: DemoArguments, url: str, change_set: int, progress: Progress) -> DemoResult:
+async def _feed(link: Link, arguments: DemoArguments, url: str, partner: str, change_set: int,
+                progress: Progress) -> DemoResult:
     """Send every sample while the second system is away, then follow each to its end."""
     import httpx
 
@@ -145,17 +169,17 @@ async def _feed(link: Link, arguments: DemoArguments, url: str, change_set: int,
     samples = sorted((arguments.folder / "samples").glob("*.json"))
     deadline = time.monotonic() + arguments.timeout
     async with httpx.AsyncClient(timeout=10) as client:
-        before = (await client.get(f"{_partner_url()}/received")).json()["refused"]
+        before = (await client.get(f"{partner}/received")).json()["refused"]
         if arguments.outage:
             progress(Step(f"the second system is away for {arguments.outage:g} s", done=True))
-            await client.post(f"{_partner_url()}/control", json={"mode": "failing", "for": arguments.outage})
+            await client.post(f"{partner}/control", json={"mode": "failing", "for": arguments.outage})
         sent = [await _send(client, url, key, sample, deadline) for sample in samples]
         progress(Step(f"{len(sent)} orders are accepted", done=True))
         stories = []
         for number, (_, message) in enumerate(sent, 1):
             progress(Step(f"waiting for order {number} of {len(sent)}"))
             stories.append(await until_settled(link, message, timeout=max(1.0, deadline - time.monotonic())))
-        received = (await client.get(f"{_partner_url()}/received")).json()
+        received = (await client.get(f"{partner}/received")).json()
     stored = await asyncio.to_thread(_in_database, link.home.data / "warehouse.db")
     orders = [_result(sample, message, story, stored, received)
               for (sample, message), story in zip(sent, stories, strict=True)]
