@@ -66,7 +66,9 @@ class StageProcessor:
         message.attempt = past.failed + 1
         message.change_set = self._desk.change_set
         try:
-            if self.outlet is None and (lost := incoming.delivered - 1 - past.records) >= SUSPECT_AFTER:
+            if self.outlet is not None:  # may wait long for its system: it must not keep the gate from closing
+                await self._attempt(incoming, place, message, past)
+            elif (lost := incoming.delivered - 1 - past.records) >= SUSPECT_AFTER:
                 await self._handle_suspect(incoming, place, message, past, lost)
             else:
                 await self._desk.gate.enter()
