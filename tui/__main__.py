@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import signal
 import sys
+import termios
 from pathlib import Path
 
 from arint.errors import ArintError
@@ -13,6 +15,10 @@ from arint.home import Home
 from arint.operations.agent import Agent
 from arint.operations.following import Following
 from arint.text import printable
+from tui.app import Console
+
+GONE = 128 + signal.SIGHUP
+"""The exit code of who lost the terminal."""
 
 
 def main() -> None:
@@ -29,13 +35,20 @@ def main() -> None:
 
 
 async def _run(home: Home) -> None:
-    from tui.app import Console
-
     console = Console(Following(Agent(home)))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGHUP):  # else the terminal would be left as the console uses it
-        loop.add_signal_handler(number, console.exit)
+        loop.add_signal_handler(number, _leave, console)
     await console.run_async()
+
+
+def _leave(console: Console) -> None:
+    """Quit; at once where the terminal itself is gone: Textual would wait for ever to write to it."""
+    try:
+        termios.tcgetattr(sys.stdin)
+    except termios.error:
+        os._exit(GONE)
+    console.exit()
 
 
 if __name__ == "__main__":

@@ -5,10 +5,10 @@ from __future__ import annotations
 from textual.binding import Binding, BindingType
 
 GLOBAL: list[BindingType] = [
-    Binding("q", "quit", "Quit", id="quit", tooltip="Leave the console; the cluster runs on."),
-    Binding("ctrl+c", "quit", "Quit", id="interrupt", show=False, priority=True, tooltip="Leave the console."),
-    Binding("question_mark", "toggle_help", "Help", key_display="?", id="help", tooltip="Show or hide this page."),
-    Binding("r", "reconnect", "Reconnect", id="reconnect", tooltip="Ask the agent anew, at once."),
+    Binding("q", "app.quit", "Quit", id="quit", tooltip="Leave the console; the cluster runs on."),
+    Binding("ctrl+c", "app.quit", "Quit", id="interrupt", show=False, priority=True, tooltip="Leave the console."),
+    Binding("question_mark", "app.toggle_help", "Help", key_display="?", id="help", tooltip="Show or hide this page."),
+    Binding("r", "app.reconnect", "Reconnect", id="reconnect", tooltip="Ask the agent anew, at once."),
 ]
 """Keys that hold everywhere."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from arint.operations.overview import Failure
+from arint.operations.overview import Failure, identity
 
 if TYPE_CHECKING:
     from arint.operations.overview import EngineView, FailureKind, InstanceView, Overview
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 def incidents(now: Overview, before: Overview | None) -> Iterator[Failure]:
     """Failures that are new since `before`; without one, those that stand."""
     yield from _of_engines(now, {one.name: one for one in before.engines} if before else {})
-    old = {(one.node, one.instance): one for one in before.instances} if before else {}
+    old = {identity(one): one for one in before.instances} if before else {}
     for item in now.instances:
-        yield from _of_instance(item, old.get((item.node, item.instance)), now.at)
+        yield from _of_instance(item, old.get(identity(item)), now.at)
     away = {one.connection for one in before.circuits} if before else set()
     for circuit in now.circuits:
         if circuit.connection not in away:

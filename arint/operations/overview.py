@@ -148,8 +148,8 @@ def overview_of(status: AgentStatus, before: Overview | None = None, *, at: floa
     """The overview after `before`, which is `elapsed` seconds old (by a clock that does not jump)."""
     from arint.operations.incidents import added, incidents
 
-    old = {(item.node, item.instance): item for item in before.instances} if before else {}
-    instances = tuple(_instance(item, old.get((item.node, item.instance)), elapsed) for item in status.instances)
+    old = {identity(item): item for item in before.instances} if before else {}
+    instances = tuple(_instance(item, old.get(identity(item)), elapsed) for item in status.instances)
     circuits = _circuits(status.instances)
     now = Overview(
         at=at, interval=elapsed if before else 0.0, cluster=status.cluster, node=status.node,
@@ -158,6 +158,11 @@ def overview_of(status: AgentStatus, before: Overview | None = None, *, at: floa
         services=_services(instances), instances=instances, circuits=circuits, failures=())
     known = before.failures if before else ()
     return msgspec.structs.replace(now, failures=added(known, incidents(now, before), most=MOST_FAILURES))
+
+
+def identity(item: InstanceStatus | InstanceView) -> tuple[str, str, str]:
+    """By what an instance is known from look to look: a failed version may stand beside the one that serves."""
+    return item.node, item.instance, item.version
 
 
 def _engine(one: EngineStatus) -> EngineView:

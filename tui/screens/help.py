@@ -11,7 +11,7 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from tui.bindings import HELP, explained
+from tui.bindings import GLOBAL, HELP, explained
 
 WORDS = (
     ("ARCLST cluster", "one LAN's nodes, with their own etcd and broker"),
@@ -28,7 +28,7 @@ MORE = "More: arintctl why MESSAGE, arintctl dlq list, arintctl events -f, arint
 class HelpScreen(ModalScreen[None]):
     """Lies over the overview, which goes on beneath."""
 
-    BINDINGS: ClassVar[list[BindingType]] = HELP
+    BINDINGS: ClassVar[list[BindingType]] = [*HELP, *GLOBAL]  # a modal screen sees none but its own
 
     def compose(self) -> ComposeResult:
         """One text, to be scrolled where the terminal is small."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from arint.operations.overview import Overview
+from arint.operations.overview import Overview, identity
 from tui import cells
 from tui.trend import Trends, throughput
 from tui.widgets.panel import Panel
@@ -21,7 +21,7 @@ def panel() -> Panel:
 def rows(overview: Overview, _: Trends, width: int) -> list[Row]:
     """A row an instance."""
     name = 20 if width < 110 else 40
-    return [Row(f"{one.node}/{one.instance}", (
+    return [Row("/".join(identity(one)), (
         cells.name(one.instance, name), cells.state(one.state), cells.number(one.change_set or None),
         cells.rate(throughput(one.rates)), cells.number(one.in_flight), cells.memory(one.memory),
         cells.number(one.restarts, "" if one.restarts else "dim"), cells.since(one.started, overview.at),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
@@ -52,6 +53,7 @@ class LiveTable(DataTable[Text]):
 
     def show(self, rows: Sequence[Row]) -> None:
         """Make the table what the rows say, touching only what differs."""
+        rows = _distinct(rows)
         keys = [row.key for row in rows]
         chosen = self._chosen()
         wanted, known = set(keys), set(self._keys)
@@ -90,6 +92,16 @@ class LiveTable(DataTable[Text]):
         """Put the cursor back on the row where it was, wherever that row is now."""
         if key is not None and key in self.rows:
             self.move_cursor(row=self.get_row_index(key), scroll=False)
+
+
+def _distinct(rows: Sequence[Row]) -> list[Row]:
+    """Each key once; what the agent names twice is shown twice."""
+    seen: Counter[str] = Counter()
+    found = []
+    for row in rows:
+        seen[row.key] += 1
+        found.append(row if seen[row.key] == 1 else Row(f"{row.key}\n{seen[row.key]}", row.cells))
+    return found
 
 
 def _first(row: Row) -> First:
