@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -33,6 +34,7 @@ class Keeper:
         self._interval = interval
         self.ready = asyncio.Event()
         self.error = ""
+        self._new_process = asyncio.Event()
         self._on_change = on_change
         self._starts = 0
         self._answered = time.monotonic()
@@ -52,6 +54,7 @@ class Keeper:
 
     def _started(self) -> None:
         self._starts += 1
+        self._new_process.set()
         self._answered = time.monotonic()
         log.info("%s runs as process %s", self.engine.name, self.engine.process.pid)
 
@@ -79,7 +82,10 @@ class Keeper:
                 await self._probe_once()
             was_ready = was_ready or self.ready.is_set()
             away = _WHEN_AWAY if was_ready else _UNTIL_READY
-            await asyncio.sleep(self._interval if self.ready.is_set() else away)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._interval if self.ready.is_set() else away):
+                    await self._new_process.wait()
+            self._new_process.clear()
 
     async def _probe_once(self) -> None:
         try:

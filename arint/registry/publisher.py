@@ -1,7 +1,7 @@
-"""When a node tells the cluster about its instances: state at once, yet at most once a second; counters seldom.
+"""When a node tells the cluster about its instances: state at once, yet not more than once a second on the whole.
 
-etcd is for coordination. What changes with every message must not be written with every message. Pure: the time is an
-argument.
+etcd is for coordination. What changes with every message must not be written with every message: counters go seldom.
+Pure: the time is an argument.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ from typing import NamedTuple
 from arint.registry.records import Registration, without_counters
 
 STATE_INTERVAL = 1.0
+BURST = 3
+"""So many changes of state may follow one another at once, as at a start: starting, ready."""
 COUNTERS_INTERVAL = 5.0
 
 
 class _Told(NamedTuple):
     registration: Registration
-    at: float
+    at: tuple[float, ...]
+    """The last writes, at most BURST of them, the oldest first."""
 
 
 class Publisher:
@@ -43,7 +46,9 @@ class Publisher:
 
     def written(self, registration: Registration, now: float) -> None:
         """It stands in etcd."""
-        self._told[registration.instance] = _Told(registration, now)
+        told = self._told.get(registration.instance)
+        before = told.at if told is not None else ()
+        self._told[registration.instance] = _Told(registration, (*before, now)[-BURST:])
 
     def deleted(self, instance: str) -> None:
         """It is gone from etcd."""
@@ -51,7 +56,7 @@ class Publisher:
 
     def found(self, registration: Registration) -> None:
         """It stands in etcd since an earlier run of this node's agent."""
-        self._told[registration.instance] = _Told(registration, float("-inf"))
+        self._told[registration.instance] = _Told(registration, ())
 
     def forget(self) -> None:
         """The lease was lost, and every record with it."""
@@ -64,5 +69,6 @@ class Publisher:
 
     @staticmethod
     def _due_at(told: _Told, current: Registration) -> float:
-        same = without_counters(told.registration) == without_counters(current)
-        return told.at + (COUNTERS_INTERVAL if same else STATE_INTERVAL)
+        if without_counters(told.registration) == without_counters(current):
+            return told.at[-1] + COUNTERS_INTERVAL if told.at else float("-inf")
+        return told.at[0] + BURST * STATE_INTERVAL if len(told.at) == BURST else float("-inf")
