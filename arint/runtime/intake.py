@@ -11,7 +11,7 @@ import msgspec
 
 from arint.actions import Action
 from arint.bus import ledger, lookup, streams
-from arint.bus.subjects import ACTIONS, flow_of, stream_of, tree
+from arint.bus.subjects import ACTIONS, flow_of, parse_place, stream_of, tree
 from arint.errors import ArintError, NotFoundError
 from arint.flows.state import Output
 from arint.message import Message
@@ -23,6 +23,9 @@ from arint.runtime.desk import Desk
 FILL_INTERVAL = 0.5
 """How often the streams' fill is looked at, in seconds."""
 _decode_action = msgspec.json.Decoder(Action).decode
+_ENDS = frozenset({"done", "caught", "replayed", "dropped"})
+Stage = tuple[int, str, str]
+"""Run, flow and stage tokens."""
 
 
 class Intake:
@@ -86,11 +89,11 @@ class Intake:
             return None
         actions = [_decode_action(found.body)
                    for found in await lookup.look_up(self._desk.bus, ACTIONS, tree("a", message_id))]
-        channel, waiting = "", set[str]()
+        channel, waiting = "", set[Stage]()
         for flow in set(self._flows.values()):
             with contextlib.suppress(NotFoundError):
                 for found in await lookup.look_up(self._desk.bus, stream_of(flow), tree("m", message_id)):
-                    waiting.add(found.place.stage)
+                    waiting.add((found.place.run, found.place.flow, found.place.stage))
                     channel = channel or found.message().channel
         if not actions and not waiting:
             return None
@@ -121,18 +124,29 @@ class Intake:
         await self._ledger.close()
 
 
-def state_of(actions: list[Action], stages: set[str]) -> dict[str, Any]:
+def state_of(actions: list[Action], waiting: set[Stage]) -> dict[str, Any]:
     """A message's state for its sender: accepted, processing, done or dead."""
     if not actions:
         return {"state": "accepted", "stage": "start", "attempts": 0}
-    last = max(actions, key=lambda action: action.at + action.took)
-    ended = {action.stage for action in actions if action.outcome in {"done", "caught", "dead"}}
-    following = {label.rpartition("/")[2] for action in actions for label in action.to}
-    if any(action.outcome == "dead" for action in actions if action.run == last.run):
+    met = {(action.run, action.flow, action.stage) for action in actions}
+    ended = {(action.run, action.flow, action.stage) for action in actions if action.outcome in _ENDS}
+    dead = {(action.run, action.flow, action.stage) for action in actions if action.outcome == "dead"}
+    following = {stage for action in actions for label in action.to if (stage := _following(action.run, label))}
+    if dead - ended:  # what is dead ends by a replay, in another run, or is dropped
         state = "dead"
-    elif stages - ended or following - ended - {""}:
+    elif (waiting | following | met) - ended:
         state = "processing"
     else:
         state = "done"
+    last = max(actions, key=lambda action: action.at + action.took)
     return {"state": state, "stage": last.stage, "attempts": sum(action.outcome in {"done", "failed"} for action in
                                                                   actions if action.stage == last.stage)}
+
+
+def _following(run: int, label: str) -> Stage | None:
+    """The stage that an action stored next; None for a topic, where nothing waits for it."""
+    if label.startswith("m."):  # a replay names the whole place
+        place = parse_place(label)
+        return place.run, place.flow, place.stage
+    flow, _, stage = label.rpartition("/")
+    return None if flow == "topic" else (run, flow, stage)
