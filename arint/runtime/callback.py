@@ -11,7 +11,7 @@ from arint.errors import MessageError, RejectedError, SystemUnavailableError
 if TYPE_CHECKING:
     import httpx
 
-_AWAY = frozenset({429, 502, 503, 504})
+_AWAY = frozenset({408, 425, 429, 502, 503, 504})
 
 
 class Caller:
