@@ -90,7 +90,7 @@ class ControlSocket:
                 await self._serve_worker(first, reader, writer)
             else:
                 await self._serve_question(first, reader, writer)
-        except (OSError, TimeoutError, ValueError) as error:  # msgspec's errors are ValueErrors
+        except (OSError, TimeoutError, ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
             log.debug("a connection ended: %s", error)
         finally:
             self._open.discard(writer)

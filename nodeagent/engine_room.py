@@ -42,8 +42,16 @@ class Keeper:
     async def run(self) -> None:
         """Until cancelled; the engine is left running then."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(keep_running(self.engine.process, on_started=self._started, on_ended=self._ended))
+            tasks.create_task(self._keep_running())
             tasks.create_task(self._probe())
+
+    async def _keep_running(self) -> None:
+        while True:
+            try:
+                await keep_running(self.engine.process, on_started=self._started, on_ended=self._ended)
+            except OSError as error:  # a full disk: the engine may run, but cannot be recorded
+                self._set(f"it cannot be started: {error.strerror}")
+                await asyncio.sleep(_WHEN_AWAY)
 
     def status(self) -> EngineStatus:
         """How it stands."""

@@ -58,7 +58,7 @@ class Membership:
         """
         lease = Lease(self._etcd, resume=self._earlier(), revoke=False)
         async with lease:
-            write_private(self._lease_file, str(lease.id).encode())
+            self._remember(lease.id)
             await self._introduce()
             alive = Alive(node=self._record.name, pid=os.getpid(), since=self._since)
             await self._etcd.put(self._keys.alive(self._record.name), msgspec.json.encode(alive), lease.id)
@@ -112,6 +112,13 @@ class Membership:
             return int(self._lease_file.read_bytes())
         except (OSError, ValueError):
             return 0
+
+    def _remember(self, lease: int) -> None:
+        """For the next agent, which can do without: its instances are then away for a moment."""
+        try:
+            write_private(self._lease_file, str(lease).encode())
+        except OSError as error:
+            log.warning("the lease cannot be written down: %s", error.strerror)
 
     async def _introduce(self) -> None:
         """The node's permanent record; what an administrator set in it (labels, a cordon) stays."""

@@ -7,6 +7,7 @@ truncation is lost: a price paid only by a process that prints megabytes a secon
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from pathlib import Path
 from typing import Final
@@ -35,26 +36,35 @@ def _sweep(folder: Path, sizes: dict[str, int], limit: int, kept: int) -> int:
     for entry in os.scandir(folder):
         if not entry.name.endswith(".log"):
             continue
-        size = entry.stat(follow_symlinks=False).st_size
-        fastest = max(fastest, size - sizes.get(entry.name, 0))
-        if size > limit:
-            rotate(Path(entry.path), limit=limit, kept=kept)
-            size = 0
-        sizes[entry.name] = size
+        with contextlib.suppress(OSError):  # gone meanwhile, or there is no room: the next sweep sees
+            size = entry.stat(follow_symlinks=False).st_size
+            fastest = max(fastest, size - sizes.get(entry.name, 0))
+            if size > limit:
+                rotate(Path(entry.path), limit=limit, kept=kept)
+                size = 0
+            sizes[entry.name] = size
     return fastest
 
 
 def rotate(file: Path, *, limit: int = LIMIT, kept: int = KEPT) -> None:
-    """Move the last `limit` bytes of `file` to `file.1`, what was there to `file.2`, and so on; `kept` of them stay."""
+    """Move the last `limit` bytes of `file` to `file.1`, what was there to `file.2`, and so on; `kept` of them stay.
+
+    On a full disk nothing is moved, and the file is emptied all the same: the space is what is needed then.
+    """
     for number in range(kept, 1, -1):
         older = file.with_name(f"{file.name}.{number - 1}")
         if older.exists():
             older.replace(file.with_name(f"{file.name}.{number}"))
     with file.open("r+b", buffering=0) as source:
         size = os.fstat(source.fileno()).st_size
-        if kept:
-            _copy(source.fileno(), max(0, size - limit), size, file.with_name(f"{file.name}.1"))
-        source.truncate(0)
+        newest = file.with_name(f"{file.name}.1")
+        try:
+            if kept:
+                _copy(source.fileno(), max(0, size - limit), size, newest)
+        except OSError:
+            newest.unlink(missing_ok=True)
+        finally:
+            source.truncate(0)
 
 
 def _copy(source: int, begin: int, end: int, target: Path) -> None:
