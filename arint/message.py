@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from typing import Any
 
 import msgspec
-from ulid import ULID
 
 ENVELOPE_HEADER = "Arint"
 
 
 def new_id() -> str:
-    """A new message id: a ULID, 26 characters, sortable by time."""
-    return str(ULID())
+    """A new message id: a ULID, 26 characters, sortable by time (to the millisecond)."""
+    return _base32(time.time_ns() // 1_000_000 << 80 | int.from_bytes(os.urandom(10), "big"))
 
 
 def derived_id(*parts: object) -> str:
@@ -23,7 +23,20 @@ def derived_id(*parts: object) -> str:
     26 characters of Crockford's base 32 like a ULID, from SHA-256, so that doing a stage again derives the same ids.
     """
     digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()[:16]
-    return str(ULID(digest))
+    return _base32(int.from_bytes(digest, "big"))
+
+
+_SIGNS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS = tuple(high + low for high in _SIGNS for low in _SIGNS)
+
+
+def _base32(n: int) -> str:
+    """128 bits as a ULID writes them. Spelt out, since every message costs at least one: 1 µs against 6."""
+    p = _PAIRS
+    return "".join((
+        p[n >> 120], p[n >> 110 & 1023], p[n >> 100 & 1023], p[n >> 90 & 1023], p[n >> 80 & 1023], p[n >> 70 & 1023],
+        p[n >> 60 & 1023], p[n >> 50 & 1023], p[n >> 40 & 1023], p[n >> 30 & 1023], p[n >> 20 & 1023],
+        p[n >> 10 & 1023], p[n & 1023]))
 
 
 class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -64,8 +77,7 @@ class Message(msgspec.Struct, omit_defaults=True, kw_only=True):
     def new(cls, body: bytes, **known: Any) -> Message:
         """A message from outside: with a new id, which is its root too."""
         identity = new_id()
-        message = cls(id=identity, root=identity, body=body, created=time.time())
-        return msgspec.structs.replace(message, **known)
+        return cls(id=identity, root=identity, body=body, created=time.time(), **known)
 
     def derive(self, stage: str, index: int, **changes: Any) -> Message:
         """A child of this message: its id is derived from this one, `stage` and `index`; it keeps the root."""
@@ -94,17 +106,21 @@ class Envelope(msgspec.Struct, omit_defaults=True, rename={
     failure: Failure | None = None
 
 
-_FIELDS = Envelope.__struct_fields__
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Envelope)
 
 
 def encode_envelope(message: Message) -> bytes:
     """The message's header: one line of JSON (msgspec escapes line breaks)."""
-    return _encoder.encode(Envelope(*[getattr(message, name) for name in _FIELDS]))
+    m = message
+    return _encoder.encode(Envelope(m.content_type, m.headers, m.variables, m.correlation_id, m.cause, m.traceparent,
+                                    m.channel, m.caller, m.change_set, m.created, m.failure))
 
 
 def decode_message(body: bytes, envelope: bytes | str, *, root: str, identity: str, run: int) -> Message:
     """A message from the bus: its body, its header, and what its subject says of it."""
     known = _decoder.decode(envelope)
-    return Message(id=identity, root=root, run=run, body=body, **{name: getattr(known, name) for name in _FIELDS})
+    return Message(id=identity, root=root, run=run, body=body, content_type=known.content_type, headers=known.headers,
+                   variables=known.variables, correlation_id=known.correlation_id, cause=known.cause,
+                   traceparent=known.traceparent, channel=known.channel, caller=known.caller,
+                   change_set=known.change_set, created=known.created, failure=known.failure)

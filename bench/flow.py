@@ -1,4 +1,4 @@
-"""Five steps: validate, map (5 lines), when, call (a service), send to a topic. A runner and a service's worker share it."""
+"""Five steps, shared by a runner and a service's worker: validate, map (5 lines), when, call, send to a topic."""
 
 from __future__ import annotations
 

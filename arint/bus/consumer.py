@@ -21,10 +21,15 @@ ACK_WAIT = 10.0
 RECOVER_PAUSE = 0.25
 _PAUSED_DELAY = 1.0    # of a message that came while paused
 _MAX_UNSENT = 8 * 2**20
+MOST_FLYING = 2048
+"""Messages taken and not settled: those that are being worked at, and those whose result is being stored."""
 
 
 class PullConsumer:
     """Hands the messages of one stage to `handler`, at most `max_in_flight` at a time.
+
+    A message for which the handler has called `worked` counts no more: however long the store takes, the instance
+    takes as many as it can work at, and leaves the others to its peers.
 
     `handler` is called in the reading task: a plain function (be quick; settle the message later), or a coroutine
     function, which runs in a task that this consumer owns. An error that the handler lets through naks the message.
@@ -39,6 +44,7 @@ class PullConsumer:
         self._max_ack_pending, self._ack_wait, self._create = max_ack_pending, ack_wait, create
         self._next = f"$JS.API.CONSUMER.MSG.NEXT.{subjects.stream_of(flow)}.{stage}"
         self._flying: set[Incoming] = set()
+        self._worked = 0         # of those flying: the ones whose result is being stored
         self._asked = 0          # messages that the broker may still send on standing requests
         self._heard = 0.0        # when anything last came from the broker
         self._paused = False
@@ -132,7 +138,8 @@ class PullConsumer:
 
         Little room is asked for only when nothing else is: else every ack of a busy instance would cost a request.
         """
-        room = self._max - len(self._flying) - self._asked
+        flying = len(self._flying)
+        room = min(self._max - flying + self._worked, max(MOST_FLYING, self._max) - flying) - self._asked
         if room <= 0 or (self._asked and (self._asked > self._max // 2 or room < self._max // 8)):
             return
         if self._paused or not (self._running and self._ready and self._bus.connected):
@@ -146,7 +153,7 @@ class PullConsumer:
             self._on_status(header)
             return
         self._asked = max(self._asked - 1, 0)
-        incoming = Incoming(subject, reply, body, header, self._settled, self._heard)
+        incoming = Incoming(subject, reply, body, header, self._settled, self._heard, self._has_worked)
         if self._paused or not self._running:
             self._answer(incoming, b'-NAK {"delay": %d}' % int(_PAUSED_DELAY * 1e9))
             return
@@ -161,7 +168,7 @@ class PullConsumer:
             self._failed(incoming, error)
             return
         if result is not None:
-            task = asyncio.ensure_future(self._guard(incoming, result))
+            task = self._loop.create_task(self._guard(incoming, result))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -193,11 +200,17 @@ class PullConsumer:
 
     def _settled(self, incoming: Incoming, answer: bytes, final: bool) -> None:
         if final:
-            self._flying.discard(incoming)
+            if incoming in self._flying:
+                self._flying.remove(incoming)
+                self._worked -= incoming.is_worked
             self._landed.set()
         self._answer(incoming, answer)
         if final:
             self._refill()
+
+    def _has_worked(self) -> None:
+        self._worked += 1
+        self._refill()
 
     def _answer(self, incoming: Incoming, answer: bytes) -> None:
         """While the connection is away answers are kept for the next one, within bounds: they stay valid."""

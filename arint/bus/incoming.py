@@ -10,16 +10,20 @@ from arint.bus.subjects import Place, parse_place
 from arint.message import ENVELOPE_HEADER, Message, decode_message
 
 _ENVELOPE = ENVELOPE_HEADER.encode()
+_SMALL = 16 * 1024
+"""Octets. Larger bodies keep their room until they are settled, which bounds a process's memory."""
 
 
 class Incoming:
     """A delivered message. Exactly one of `ack` and `nak` ends it; `in_progress` asks for more time."""
 
     def __init__(self, subject: bytes, reply: bytes, body: bytes, header: bytes,
-                 settle: Callable[[Incoming, bytes, bool], None], received: float) -> None:
+                 settle: Callable[[Incoming, bytes, bool], None], received: float,
+                 worked: Callable[[], None] | None = None) -> None:
         self._subject, self._reply, self.body, self.header = subject, reply, body, header
-        self._settle, self.received = settle, received
+        self._settle, self.received, self._worked = settle, received, worked
         self.settled = False
+        self.is_worked = False
 
     @cached_property
     def subject(self) -> str:
@@ -74,6 +78,12 @@ class Incoming:
         """Still being worked at: the time until redelivery starts anew."""
         if not self.settled:
             self._settle(self, b"+WPI", False)
+
+    def worked(self) -> None:
+        """What is left is to store its result: it takes no room any more that another message may be worked at in."""
+        if not self.is_worked and not self.settled and self._worked is not None and len(self.body) <= _SMALL:
+            self.is_worked = True
+            self._worked()
 
     @property
     def reply(self) -> bytes:

@@ -52,11 +52,15 @@ class Wire(Client):  # type: ignore[misc]
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._write_pending)
 
-    def _write_pending(self) -> None:
-        self._scheduled = False
+    def flush_now(self) -> None:
+        """Send what was put, without waiting for the end of this turn of the loop."""
         if self.is_connected and self._transport and self._pending:
             data, self._pending, self._pending_data_size = b"".join(self._pending), [], 0
             self._transport.write(data)
+
+    def _write_pending(self) -> None:
+        self._scheduled = False
+        self.flush_now()
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
         handler = self._raw.get(sid)

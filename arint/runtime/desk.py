@@ -31,10 +31,11 @@ class Desk:
         self.gate = Gate()
         self.processed = self.failed = self.dead = self.accepted = 0
         self._replicas = orders.bus.replicas
+        self._grouped = orders.fsync
         self._committers: dict[str, Committer] = {}
         self._known_streams: set[str] = set()
         self._dead_letters = DeadLetters(bus)
-        self._actions = Committer(bus, ACTIONS)
+        self._actions = Committer(bus, ACTIONS, grouped=self._grouped)
         file = Path(orders.home) / "log" / f"actions-{orders.instance}.jsonl"
         self.journal = Journal(self._actions, file)
 
@@ -62,7 +63,7 @@ class Desk:
         """The one that stores in this stream."""
         found = self._committers.get(stream)
         if found is None:
-            found = self._committers[stream] = Committer(self.bus, stream)
+            found = self._committers[stream] = Committer(self.bus, stream, grouped=self._grouped)
         return found
 
     async def bury(self, place: Place, message: Message) -> None:

@@ -18,7 +18,7 @@ from arint.bus.retry import next_delay
 from arint.bus.subjects import Place
 from arint.errors import ArintError, RejectedError, SystemUnavailableError
 from arint.flows.compile import Program
-from arint.flows.run import failed_step, on_failure, run_stage
+from arint.flows.run import StageResult, failed_step, on_failure, run_stage
 from arint.flows.state import Effects, Output
 from arint.message import Failure, Message
 from arint.plugins import FullError
@@ -99,8 +99,7 @@ class StageProcessor:
                 await self._give_up(incoming, place, message, self._away_too_long(), began)
                 return
             try:
-                async with asyncio.timeout(self.timeout or None):
-                    result = await run_stage(self.program, self.stage, message, self._effects)
+                result = await self._run(message)
             except SystemUnavailableError as error:
                 if not await self._defer(incoming, place, message, past, error, began):
                     return
@@ -118,12 +117,19 @@ class StageProcessor:
                 return
             else:
                 break
+        incoming.worked()
         await self._store(result.outputs)
         failpoint("stored")
         await self._record(place, message, "done", began, to=result.outputs)
         failpoint("recorded")
         incoming.ack()
         self._desk.processed += 1
+
+    async def _run(self, message: Message) -> StageResult:
+        if not self.timeout:
+            return await run_stage(self.program, self.stage, message, self._effects)
+        async with asyncio.timeout(self.timeout):
+            return await run_stage(self.program, self.stage, message, self._effects)
 
     async def _store(self, outputs: tuple[Output, ...]) -> None:
         if len(outputs) == 1:

@@ -35,8 +35,8 @@ class Stages:
         self.heed_circuits()
 
     def _handler(self, key: Key) -> Callable[[Incoming], Awaitable[None]]:
-        async def handle(incoming: Incoming) -> None:
-            await self._processors[key].handle(incoming)
+        def handle(incoming: Incoming) -> Awaitable[None]:
+            return self._processors[key].handle(incoming)
 
         return handle
 

@@ -31,6 +31,34 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
+class Corked:
+    """A transport that sends in one go what is written in one turn of the loop: an answer's headers with its body."""
+
+    def __init__(self, transport: Any, loop: Any) -> None:
+        self._transport, self._loop = transport, loop
+        self._parts: list[bytes] = []
+        self.is_closing = transport.is_closing
+
+    def write(self, data: bytes) -> None:
+        """Send soon."""
+        if not self._parts:
+            self._loop.call_soon(self._flush)
+        self._parts.append(data)
+
+    def _flush(self) -> None:
+        if self._parts:
+            self._transport.write(b"".join(self._parts))
+            self._parts.clear()
+
+    def close(self) -> None:
+        """Send what was written, then close."""
+        self._flush()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class GuardedProtocol(HttpToolsProtocol):  # type: ignore[misc]
     """uvicorn's protocol with a deadline for headers and a bound on what one request may send."""
 
@@ -38,7 +66,7 @@ class GuardedProtocol(HttpToolsProtocol):  # type: ignore[misc]
 
     def connection_made(self, transport: Any) -> None:
         """A peer that connects must begin to speak."""
-        super().connection_made(transport)
+        super().connection_made(Corked(transport, self.loop))
         self._due = self.loop.time() + self.headers_timeout
         self._reading_headers = False
         self._reading = False
