@@ -28,7 +28,7 @@ CATALOGUE: dict[str, Entry] = {
     "delete": Entry("configuration", "Remove resources; refused while others refer to them."),
     "rollback": Entry("configuration", "Go back to an earlier change set, as a new one."),
     "get": Entry("resources", "List resources and their state."),
-    "describe": Entry("resources", "Tell everything about one resource: spec, state, who refers to it."),
+    "describe": Entry("resources", "Tell everything about a resource: spec, state, who refers to it."),
     "export": Entry("resources", "Write all resources as manifests that apply takes back."),
     "history": Entry("resources", "List the change sets: who changed what, and when."),
     "schema": Entry("resources", "Print the JSON Schema of a kind, for editors."),

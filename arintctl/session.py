@@ -75,9 +75,9 @@ class Session:
         with shown(quiet=self.settings.quiet) as progress:
             return asyncio.run(whole(progress))
 
-    def rows(self, rows: Sequence[Any], table: Table) -> None:
-        """Print a list."""
-        show_rows(rows, table, self.form)
+    def rows(self, rows: Sequence[Any], table: Table, *, empty: str = "") -> None:
+        """Print a list; where there is nothing, `empty` (or the table's word) is said on stderr."""
+        show_rows(rows, table, self.form, empty=empty)
 
     def data(self, data: Any) -> None:
         """Print one result for a program: as JSON unless YAML was asked for."""

@@ -12,6 +12,7 @@ import msgspec
 from arint.errors import ConflictError, NotFoundError
 from arint.operations.desired import Desired, desired_from
 from arint.operations.history import applied
+from arint.operations.inventory import spoken
 from arint.operations.progress import Progress, Step, silent
 from arint.operations.rollout import wait_until_ready
 from arint.resources.canonical import canonical
@@ -80,13 +81,13 @@ async def delete(link: Link, keys: Sequence[str], *, dry_run: bool = False, auth
     _refuse_unknown(keys, existing)
     used = still_used(existing, keys)
     if used:
-        told = "; ".join(f"{key} by {', '.join(users)}" for key, users in used.items())
+        told = "; ".join(f"{spoken(key)} by {', '.join(map(spoken, users))}" for key, users in used.items())
         raise ConflictError(f"still in use: {told}", remedy="delete those as well, or change them first")
     left = {key: resource for key, resource in existing.items() if key not in keys}
     changes = changes_between(existing, left)
     if dry_run:
         return Applied(change_set=head, changes=changes, ready=False)
-    head = await _commit(link, left, head, author, f"delete {', '.join(keys)}")
+    head = await _commit(link, left, head, author, f"delete {', '.join(map(spoken, keys))}")
     return await _finish(link, head, left, changes, wait, timeout, progress)
 
 
@@ -171,4 +172,5 @@ def _refuse_unknown(keys: Iterable[str], existing: Mapping[str, Resource]) -> No
 
     for key in keys:
         if key not in existing:
-            raise NotFoundError(f"there is no {key}", remedy=nearest(key, existing) or "nothing is applied yet")
+            raise NotFoundError(f"there is no {spoken(key)}",
+                                remedy=nearest(spoken(key), map(spoken, existing)) or "nothing is applied yet")

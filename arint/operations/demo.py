@@ -62,6 +62,7 @@ class DemoResult(msgspec.Struct, frozen=True, kw_only=True):
 
     url: str
     home: str
+    folder: str
     change_set: int
     outage: float
     refused: int
@@ -183,8 +184,8 @@ async def _feed(link: Link, arguments: DemoArguments, url: str, partner: str, ch
     stored = await asyncio.to_thread(_in_database, link.home.data / "warehouse.db")
     orders = [_result(sample, message, story, stored, received)
               for (sample, message), story in zip(sent, stories, strict=True)]
-    return DemoResult(url=url, home=str(link.home.path), change_set=change_set, outage=arguments.outage,
-                      refused=received["refused"] - before, orders=tuple(orders))
+    return DemoResult(url=url, home=str(link.home.path), folder=str(arguments.folder), change_set=change_set,
+                      outage=arguments.outage, refused=received["refused"] - before, orders=tuple(orders))
 
 
 async def _send(client: httpx.AsyncClient, url: str, key: str, sample: Path, deadline: float) -> tuple[Path, str]:

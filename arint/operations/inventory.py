@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -49,8 +49,46 @@ def selector(word: str) -> tuple[str, str]:
     if kind.lower() not in by_word:
         from arint.resources.problems import nearest
 
-        raise UsageError(f"there is no kind {kind!r}", remedy=nearest(kind, by_word) or "see arintctl schema --help")
+        raise UsageError(f"there is no kind {kind!r}", remedy=nearest(kind, [known.lower() for known in KINDS]))
     return by_word[kind.lower()], name
+
+
+def selectors(words: Sequence[str]) -> list[tuple[str, str]]:
+    """What several words select: `service/price`, `services flows`, `services,flows`, or `service price approve`.
+
+    A word that is no kind is a name of the kind before it. Raises UsageError.
+    """
+    found: list[tuple[str, str]] = []
+    kind, is_named = "", True
+    for word in filter(None, ",".join(words).split(",")):
+        if kind and "/" not in word and not _is_kind(word):
+            if not is_named:
+                found.pop()
+            found.append((kind, word))
+            is_named = True
+            continue
+        kind, name = selector(word)
+        found.append((kind, name))
+        is_named = bool(name)
+    return found
+
+
+def keys_of(words: Sequence[str]) -> list[str]:
+    """The keys (`Kind/name`) of single resources. Raises UsageError where a word names a kind alone."""
+    found = selectors(words)
+    if not found or not all(kind and name for kind, name in found):
+        raise UsageError(f"{' '.join(words)!r} names no single resource", remedy="such as service/price")
+    return [f"{kind}/{name}" for kind, name in found]
+
+
+def spoken(key: str) -> str:
+    """A key as people type it: `service/price`."""
+    kind, _, name = key.partition("/")
+    return f"{kind.lower()}/{name}"
+
+
+def _is_kind(word: str) -> bool:
+    return word.lower() == "all" or word.lower().removesuffix("s") in {known.lower() for known in KINDS}
 
 
 async def get(link: Link, words: tuple[str, ...]) -> list[ResourceView]:
@@ -58,29 +96,32 @@ async def get(link: Link, words: tuple[str, ...]) -> list[ResourceView]:
 
     Raises NotFoundError where a name is not there.
     """
+    wanted = selectors(words or ("all",))
     _, resources = await applied(link)
+    chosen = _chosen(wanted, resources)
     status = await _agent_status(link)
-    wanted = [selector(word) for word in words or ("all",)]
-    chosen: dict[str, Resource] = {}
+    return [view(resources[key], link.config, status) for key in chosen]
+
+
+def _chosen(wanted: Iterable[tuple[str, str]], resources: Mapping[str, Resource]) -> list[str]:
+    """The keys that are selected. Raises NotFoundError for a name that is not there."""
+    chosen: set[str] = set()
     for kind, name in wanted:
-        found = {key: one for key, one in resources.items()
+        found = {key for key, one in resources.items()
                  if (not kind or kind_of(one) == kind) and (not name or one.name == name)}
         if name and not found:
             raise _not_found(kind, name, resources)
         chosen |= found
-    return [view(resources[key], link.config, status) for key in sorted(chosen, key=_order)]
+    return sorted(chosen, key=_order)
 
 
-async def describe(link: Link, word: str) -> Description:
-    """Everything about one resource (`service/price`). Raises NotFoundError."""
+async def describe(link: Link, key: str) -> Description:
+    """Everything about one resource (`Service/price`). Raises NotFoundError."""
     from arint.resources.canonical import to_yaml
     from arint.resources.graph import references, users
 
-    kind, name = selector(word)
-    if not kind or not name:
-        raise UsageError(f"{word!r} names no single resource", remedy="such as service/price")
     number, resources = await applied(link)
-    key = f"{kind}/{name}"
+    kind, _, name = key.partition("/")
     if key not in resources:
         raise _not_found(kind, name, resources)
     status = await _agent_status(link)
@@ -95,11 +136,9 @@ async def export(link: Link, words: tuple[str, ...] = (), *, number: int | None 
     """The resources (of head, or of a change set) as one manifest; applying it changes nothing."""
     from arint.resources.canonical import to_yaml
 
+    wanted = selectors(words or ("all",))
     _, resources = await applied(link, number)
-    wanted = [selector(word) for word in words or ("all",)]
-    chosen = [key for key, one in resources.items()
-              if any((not kind or kind_of(one) == kind) and (not name or one.name == name) for kind, name in wanted)]
-    return to_yaml([resources[key] for key in sorted(chosen, key=_order)])
+    return to_yaml([resources[key] for key in _chosen(wanted, resources)])
 
 
 def view(resource: Resource, config: NodeConfig, status: AgentStatus | None) -> ResourceView:
@@ -167,4 +206,5 @@ def _not_found(kind: str, name: str, resources: Mapping[str, Resource]) -> NotFo
     from arint.resources.problems import nearest
 
     names = [one.name for one in resources.values() if not kind or kind_of(one) == kind]
-    return NotFoundError(f"there is no {kind or 'resource'} {name!r}", remedy=nearest(name, names) or "none is applied")
+    return NotFoundError(f"there is no {kind.lower() or 'resource'} {name!r}",
+                         remedy=nearest(name, names) or "none is applied")

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from arint.errors import ArintError, UsageError
-from arintctl import options
-from arintctl.output import Column, Table, columned, write
+from arintctl import layout, options
+from arintctl.output import Column, Table, aligned, columned, write
 from arintctl.session import Session
-from arintctl.text import clock, lasting, octets_text, printable
+from arintctl.text import Moment, lasting, octets_text, printable
 from arintctl.verb import commands, verb
 
 if TYPE_CHECKING:
@@ -105,21 +105,25 @@ def status(session: Session) -> None:
 
 
 def _status_text(found: AgentStatus, session: Session) -> str:
-    state = "ready" if found.ready else "not ready"
-    head = columned([["NODE", "CLUSTER", "STATE", "VERSION", "CHANGE SET", "SINCE", "MEMORY"],
-                     [found.node, found.cluster, state, found.version, str(found.change_set or "-"),
-                      clock(found.started) or "-", octets_text(found.memory)]])
-    parts = [head]
-    from arintctl.output import aligned
-
-    wide = session.form == "wide"
+    wide, width = session.form == "wide", layout.width()
+    parts = [aligned([found], NODES, wide=wide, width=width)]
     if found.engines:
-        parts.append(aligned(found.engines, ENGINES, wide=wide))
+        parts.append(aligned(found.engines, ENGINES, wide=wide, width=width))
     if found.instances:
-        parts.append(aligned(found.instances, INSTANCES, wide=wide))
+        parts.append(aligned(found.instances, INSTANCES, wide=wide, width=width))
     parts += [f"{item.instance}: {printable(item.error, multiline=True)}" for item in found.instances if item.error]
     return "\n\n".join(parts)
 
+
+NODES = Table((
+    Column("NODE", lambda status: status.node),
+    Column("CLUSTER", lambda status: status.cluster),
+    Column("STATE", lambda status: "ready" if status.ready else "not ready"),
+    Column("VERSION", lambda status: status.version),
+    Column("CHANGE SET", lambda status: status.change_set or ""),
+    Column("SINCE", lambda status: Moment(status.started)),
+    Column("MEMORY", lambda status: octets_text(status.memory)),
+), name=lambda status: str(status.node))
 
 ENGINES = Table((
     Column("ENGINE", lambda engine: engine.name),
@@ -133,14 +137,14 @@ ENGINES = Table((
 
 INSTANCES = Table((
     Column("INSTANCE", lambda item: item.instance),
-    Column("SERVICE", lambda item: item.service),
+    Column("SERVICE", lambda item: item.service, roomy=True),
     Column("STATE", lambda item: item.state),
-    Column("CHANGE SET", lambda item: item.change_set or ""),
+    Column("SET", lambda item: item.change_set or "", roomy=True),
     Column("ACCEPTED", lambda item: item.accepted),
     Column("PROCESSED", lambda item: item.processed),
     Column("FAILED", lambda item: item.failed),
     Column("DEAD", lambda item: item.dead),
-    Column("IN FLIGHT", lambda item: item.in_flight),
+    Column("IN FLIGHT", lambda item: item.in_flight, roomy=True),
     Column("AWAY", lambda item: ", ".join(item.circuits)),
     Column("NODE", lambda item: item.node, wide=True),
     Column("PID", lambda item: item.pid, wide=True),
@@ -167,6 +171,6 @@ def doctor(session: Session) -> None:
 CHECKS = Table((
     Column("CHECK", lambda check: check.name),
     Column("STATE", lambda check: check.state),
-    Column("FOUND", lambda check: check.found),
-    Column("WHAT TO DO", lambda check: check.remedy),
+    Column("FOUND", lambda check: check.found, long=True),
+    Column("WHAT TO DO", lambda check: check.remedy, long=True),
 ), name=lambda check: check.name)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from arint.errors import UsageError
 from arintctl import options
 from arintctl.completion import complete_resource
 from arintctl.output import write
@@ -26,7 +25,7 @@ CHANGES = 10
 _SIGNS = {"added": "+", "changed": "~", "removed": "-"}
 _LONGEST_VALUE = 200
 
-Paths = Annotated[list[Path], typer.Argument(metavar="FILE|FOLDER...", help="Manifests; folders hold *.yaml, *.yml.",
+Paths = Annotated[list[Path], typer.Argument(metavar="FILE | FOLDER", help="Manifests; folders hold *.yaml, *.yml.",
                                              show_default=False)]
 Prune = Annotated[bool, typer.Option("--prune", help="Remove what the manifests do not hold.")]
 Message = Annotated[str, typer.Option("-m", "--message", help="Why, for the history.")]
@@ -98,12 +97,14 @@ def apply(session: Session, paths: Paths, *, prune: Prune = False,
 
 @verb(app, "delete", example="arintctl delete channel/orders-in flow/orders")
 def delete(session: Session,
-           resources: Annotated[list[str], typer.Argument(metavar="KIND/NAME...", autocompletion=complete_resource)],
+           resources: Annotated[list[str], typer.Argument(metavar="KIND/NAME | KIND NAME",
+                                                          autocompletion=complete_resource)],
            *, dry_run: options.DryRun = False, wait: options.Wait = True, timeout: options.Timeout = "60s") -> None:
     """Remove resources; refused while others refer to them."""
     from arint.operations.configuration import delete as operation
+    from arint.operations.inventory import keys_of
 
-    keys = [_key(word) for word in resources]
+    keys = list(dict.fromkeys(keys_of(resources)))
     within = options.seconds_of(timeout)
     result = session.run(lambda link, progress: operation(link, keys, dry_run=dry_run, wait=wait, timeout=within,
                                                           progress=progress))
@@ -123,15 +124,6 @@ def rollback(session: Session, *,
     _show(session, result, is_dry=dry_run)
 
 
-def _key(word: str) -> str:
-    from arint.operations.inventory import selector
-
-    kind, name = selector(word)
-    if not kind or not name:
-        raise UsageError(f"{word!r} names no single resource", remedy="such as service/price")
-    return f"{kind}/{name}"
-
-
 def _show(session: Session, result: Applied, *, is_dry: bool = False) -> None:
     if session.is_data:
         session.data(result)
@@ -142,7 +134,7 @@ def _show(session: Session, result: Applied, *, is_dry: bool = False) -> None:
     if is_dry:
         write("nothing was changed (--dry-run)")
     elif result.changes:
-        state = "everything runs" if result.ready else "not waited for"
+        state = "everything runs" if result.ready else "it was not waited for"
         write(f"change set {result.change_set} is applied; {state}")
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from arint.errors import ArintError
-from arintctl import options
+from arintctl import layout, options
 from arintctl.output import Column, Table, aligned, write
 from arintctl.session import Session
-from arintctl.text import lasting
+from arintctl.text import last_line, lasting
 from arintctl.verb import commands, verb
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ app = commands()
 
 
 def _arrived(value: bool | None) -> str:
-    return "not asked for" if value is None else "yes" if value else "no"
+    return "-" if value is None else "yes" if value else "no"
 
 
 ORDERS = Table((
@@ -28,10 +28,10 @@ ORDERS = Table((
     Column("MESSAGE", lambda row: row.message),
     Column("STATE", lambda row: row.state),
     Column("DATABASE", lambda row: _arrived(row.database)),
-    Column("SECOND SYSTEM", lambda row: _arrived(row.partner)),
+    Column("PARTNER", lambda row: _arrived(row.partner)),
     Column("CALLBACK", lambda row: _arrived(row.callback)),
-    Column("TOOK", lambda row: lasting(row.took)),
-    Column("ERROR", lambda row: row.error.splitlines()[-1] if row.error else ""),
+    Column("TOOK", lambda row: lasting(row.took), roomy=True),
+    Column("ERROR", lambda row: last_line(row.error), long=True),
 ), name=lambda row: str(row.message))
 
 
@@ -69,13 +69,15 @@ def _once(result: DemoResult) -> str:
 def _told(result: DemoResult) -> str:
     dead = [order for order in result.orders if order.state == "dead"]
     large = next((order for order in result.orders if "large" in order.sample), result.orders[0])
-    lines = [aligned(result.orders, ORDERS, wide=False), ""]
+    lines = [aligned(result.orders, ORDERS, wide=False, width=layout.width()), ""]
     if result.outage and result.refused:
-        lines.append(f"The second system was away for {lasting(result.outage)} and turned {result.refused} requests "
+        lines.append(f"The partner was away for {lasting(result.outage)} and turned {result.refused} requests "
                      f"away; the orders waited, and {_once(result)}.")
     if dead:
         lines.append(f"Order {dead[0].order or dead[0].sample} does not match the schema: it is a dead letter.")
     lines += ["", "Try next:", f"  arintctl why {large.message}", "  arintctl dlq list", "  arintctl status",
-              "  arintctl logs price", f"  curl -i {result.url} -H \"X-API-Key: $(cat examples/orders/orders.key)\" "
-              f"--json @examples/orders/samples/01-bolts.json", "  arintctl console"]
+              "  arintctl logs approve", "  arintctl console",
+              f"  curl -i {result.url} \\",
+              f'    -H "X-API-Key: $(cat {result.folder}/orders.key)" \\',
+              f"    --json @{result.folder}/samples/01-bolts.json"]
     return "\n".join(lines)

@@ -10,11 +10,11 @@ import typer
 
 from arint.errors import ArintError, NotFoundError, UsageError
 from arintctl import options
-from arintctl.commands.message import body_shown, show_replays
+from arintctl.commands.message import body_shown, facts_shown, show_replays
 from arintctl.completion import complete_dead, complete_flow
-from arintctl.output import Column, Table, columned, write
+from arintctl.output import Column, Table, write
 from arintctl.session import Session
-from arintctl.text import clock, octets_text, printable
+from arintctl.text import Moment, clock, last_line, octets_text, printable
 from arintctl.verb import commands, verb
 
 if TYPE_CHECKING:
@@ -32,20 +32,19 @@ MOST = 10_000
 
 LETTERS = Table((
     Column("MESSAGE", lambda row: row.message),
-    Column("DIED", lambda row: clock(row.at)),
-    Column("FLOW", lambda row: row.flow),
-    Column("STAGE", lambda row: row.stage),
+    Column("DIED", lambda row: Moment(row.at)),
+    Column("STAGE", lambda row: f"{row.flow}.{row.stage}"),
     Column("RUN", lambda row: row.run, wide=True),
     Column("CHANNEL", lambda row: row.channel, wide=True),
     Column("SIZE", lambda row: octets_text(row.size), wide=True),
     Column("KIND", lambda row: row.kind),
-    Column("ERROR", lambda row: row.error.splitlines()[0] if row.error else ""),
+    Column("ERROR", lambda row: last_line(row.error), long=True),
 ), name=lambda row: str(row.message), empty="no dead letters")
 
 
 @verb(app, "list", example="arintctl dlq list --flow orders")
 def list_(session: Session, *, flow: OfFlow = "",
-          limit: Annotated[int, typer.Option(min=1, max=MOST, help="How many at most.")] = 50) -> None:
+          limit: Annotated[int, typer.Option("-n", "--limit", min=1, max=MOST, help="How many at most.")] = 50) -> None:
     """List the newest dead letters."""
     from arint.operations.dead import DeadFilter, list_dead
 
@@ -69,13 +68,14 @@ def show(session: Session, message: Id) -> None:
 
 def _shown(found: DeadDetail) -> str:
     letter = found.letter
-    facts = [["message", letter.message], ["died", clock(letter.at)],
-             ["place", f"{letter.flow}.{letter.stage}, run {letter.run}"], ["kind", letter.kind],
-             ["error", letter.error], ["where", found.where], ["channel", letter.channel],
-             ["correlation id", found.correlation_id], ["content type", found.content_type],
-             ["size", octets_text(letter.size)]]
-    facts += [[f"header {name}", value] for name, value in found.headers.items()]
-    parts = [columned([[name, printable(value)] for name, value in facts if value])]
+    pairs = [("message", letter.message), ("died", clock(letter.at)),
+             ("place", f"{letter.flow}.{letter.stage}, run {letter.run}"), ("kind", letter.kind),
+             ("error", letter.error), ("where", found.where), ("channel", letter.channel),
+             ("correlation id", found.correlation_id), ("content type", found.content_type),
+             ("size", octets_text(letter.size))]
+    pairs += [(f"header {name}", value) for name, value in found.headers.items()]
+    pairs += [(f"variable {name}", str(value)) for name, value in found.variables.items()]
+    parts = [facts_shown(pairs)]
     if found.detail:
         parts.append(printable(found.detail.rstrip(), multiline=True))
     return "\n\n".join([*parts, body_shown(found.body, found.body_base64)])
@@ -84,7 +84,10 @@ def _shown(found: DeadDetail) -> str:
 @verb(app, "edit", example="arintctl dlq edit 01JD0W7Y3F0S8Q6Z4K2M5N7P9R --body corrected.json")
 def edit(session: Session, message: Id, *,
          body: Annotated[Path | None, typer.Option(help="A file with the new body; - for stdin.")] = None) -> None:
-    """Give a dead letter another body, from a file or in your $EDITOR; replay it afterwards."""
+    """Give a dead letter another body: a file, or your $EDITOR.
+
+    It stays dead until it is replayed.
+    """
     from arint.operations.dead import edit_dead
 
     fresh = _read(body) if body is not None else _edited(session, message)

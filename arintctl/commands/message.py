@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from arintctl import options
+from arintctl import layout, options
 from arintctl.completion import complete_flow, complete_message
-from arintctl.output import Column, Table, columned, write
+from arintctl.output import Column, Table, write
 from arintctl.session import Session
-from arintctl.text import clock, lasting, octets_text, printable
+from arintctl.text import Moment, clock, last_line, lasting, octets_text, printable
 from arintctl.verb import commands, verb
 
 if TYPE_CHECKING:
@@ -22,15 +22,15 @@ Stage = Annotated[str, typer.Option("--stage", help="A stage of the flow; defaul
 
 MESSAGES = Table((
     Column("MESSAGE", lambda row: row.id),
-    Column("WHEN", lambda row: clock(row.at)),
+    Column("WHEN", lambda row: Moment(row.at)),
     Column("STATE", lambda row: row.state),
     Column("CHANNEL", lambda row: row.channel),
-    Column("FLOW", lambda row: row.flow),
-    Column("STAGE", lambda row: row.stage),
+    Column("FLOW", lambda row: row.flow, roomy=True),
+    Column("STAGE", lambda row: row.stage, roomy=True),
     Column("TOOK", lambda row: lasting(row.ended - row.at) if row.ended else ""),
     Column("ATTEMPTS", lambda row: row.attempts, wide=True),
     Column("SIZE", lambda row: octets_text(row.size), wide=True),
-    Column("ERROR", lambda row: row.error.splitlines()[0] if row.error else ""),
+    Column("ERROR", lambda row: last_line(row.error), long=True),
 ), name=lambda row: str(row.id), empty="no messages yet")
 
 
@@ -40,7 +40,8 @@ def list_(session: Session, *,
           channel: Annotated[str, typer.Option(help="Only those that came in there.")] = "",
           state: Annotated[str, typer.Option(help="processing, paused, done or dead.")] = "",
           since: Annotated[str, typer.Option(metavar="DURATION", help="Only those of the last 10m, 1h, 2d.")] = "",
-          limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 20) -> None:
+          limit: Annotated[int, typer.Option("-n", "--limit", min=1, max=10_000, help="How many at most.")] = 20,
+          ) -> None:
     """List the newest messages and how they stand."""
     import time
 
@@ -66,15 +67,19 @@ def show(session: Session, message: Id, *, stage: Stage = "") -> None:
 
 
 def _shown(found: MessageDetail) -> str:
-    facts = [["message", found.id], ["state", found.state], ["place", f"{found.flow}.{found.stage}, run {found.run}"],
-             ["created", clock(found.created)], ["channel", found.channel], ["caller", found.caller],
-             ["cause", found.cause], ["correlation id", found.correlation_id], ["traceparent", found.traceparent],
-             ["content type", found.content_type], ["size", octets_text(found.size)],
-             ["stages", " ".join(found.stages)]]
-    facts += [[f"header {name}", value] for name, value in found.headers.items()]
-    facts += [[f"variable {name}", str(value)] for name, value in found.variables.items()]
-    head = columned([[name, printable(value)] for name, value in facts if value])
-    return f"{head}\n\n{body_shown(found.body, found.body_base64)}"
+    pairs = [("message", found.id), ("state", found.state), ("place", f"{found.flow}.{found.stage}, run {found.run}"),
+             ("created", clock(found.created)), ("channel", found.channel), ("caller", found.caller),
+             ("cause", found.cause), ("correlation id", found.correlation_id), ("traceparent", found.traceparent),
+             ("content type", found.content_type), ("size", octets_text(found.size)),
+             ("stages", " ".join(found.stages))]
+    pairs += [(f"header {name}", value) for name, value in found.headers.items()]
+    pairs += [(f"variable {name}", str(value)) for name, value in found.variables.items()]
+    return f"{facts_shown(pairs)}\n\n{body_shown(found.body, found.body_base64)}"
+
+
+def facts_shown(pairs: list[tuple[str, str]]) -> str:
+    """What is known, a line each; nothing of what is empty."""
+    return layout.facts([(name, printable(value)) for name, value in pairs if value], layout.width())
 
 
 def body_shown(text: str | None, coded: str | None) -> str:

@@ -11,7 +11,7 @@ from arint.errors import UsageError
 from arintctl.completion import complete_flow, complete_instance, complete_message
 from arintctl.output import Column, Table, write
 from arintctl.session import Session
-from arintctl.text import clock, printable
+from arintctl.text import Moment, clock, last_line, printable
 from arintctl.verb import commands, verb
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ Follow = Annotated[bool, typer.Option("-f", "--follow", help="Go on until interr
 
 @verb(app, "logs", example="arintctl logs price -f")
 def logs(session: Session,
-         names: Annotated[list[str] | None, typer.Argument(metavar="[INSTANCE | SERVICE | agent | etcd | nats]...",
+         names: Annotated[list[str] | None, typer.Argument(metavar="INSTANCE | SERVICE | agent | etcd | nats",
                                                            autocompletion=complete_instance)] = None, *,
          follow: Follow = False,
          lines: Annotated[int, typer.Option("-n", "--lines", min=0, help="How many of the last lines.")] = 100) -> None:
@@ -53,16 +53,15 @@ def logs(session: Session,
 
 
 EVENTS = Table((
-    Column("WHEN", lambda row: clock(row.at)),
+    Column("WHEN", lambda row: Moment(row.at + row.took)),
     Column("OUTCOME", lambda row: row.outcome),
     Column("MESSAGE", lambda row: row.message),
-    Column("FLOW", lambda row: row.flow),
-    Column("STAGE", lambda row: row.stage),
-    Column("ATTEMPT", lambda row: row.attempt),
-    Column("INSTANCE", lambda row: row.instance),
+    Column("STAGE", lambda row: f"{row.flow}.{row.stage}"),
+    Column("ATTEMPT", lambda row: row.attempt, roomy=True),
+    Column("INSTANCE", lambda row: row.instance, roomy=True),
     Column("NODE", lambda row: row.node, wide=True),
     Column("SET", lambda row: row.change_set or "", wide=True),
-    Column("ERROR", lambda row: row.error.splitlines()[0] if row.error else ""),
+    Column("ERROR", lambda row: last_line(row.error), long=True),
 ), name=lambda row: str(row.message), empty="no events yet")
 
 

@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from arint.errors import UsageError
+from arintctl import layout
 from arintctl.completion import complete_kind, complete_resource
-from arintctl.output import Column, Table, aligned, columned, show_data, write
+from arintctl.output import Column, Table, aligned, show_data, write
 from arintctl.session import Session
-from arintctl.text import clock, printable
+from arintctl.text import Moment, clock, printable
 from arintctl.verb import commands, verb
 
 if TYPE_CHECKING:
+    from arint.operations.connect import Link
     from arint.operations.inventory import Description, ResourceView
+    from arint.operations.progress import Progress
 
 app = commands()
-Words = Annotated[list[str] | None, typer.Argument(metavar="[KIND | KIND/NAME]...", help="Which; none for all.",
+Words = Annotated[list[str] | None, typer.Argument(metavar="KIND [NAME] | KIND/NAME", help="Which; none for all.",
                                                    autocompletion=complete_resource)]
 
 
@@ -43,7 +46,7 @@ RESOURCES = Table((
     Column("STATE", _state),
     Column("VERSION", lambda row: row.status.get("version", ""), wide=True),
     Column("PROCESSED", lambda row: row.status.get("processed", ""), wide=True),
-    Column("DESCRIPTION", lambda row: row.spec.get("description", "")),
+    Column("DESCRIPTION", lambda row: row.spec.get("description", ""), long=True),
 ), name=_reference, empty="nothing is applied yet; arintctl apply examples/orders")
 
 
@@ -51,43 +54,61 @@ RESOURCES = Table((
 def get(session: Session, words: Words = None) -> None:
     """List resources and their state."""
     from arint.operations.inventory import get as operation
+    from arint.operations.inventory import selectors
 
     asked = tuple(words or ())
+    wanted = selectors(asked)
     rows = session.run(lambda link, _: operation(link, asked))
-    if session.is_data and len(asked) == 1 and "/" in asked[0]:
+    if session.is_data and len(wanted) == 1 and wanted[0][1]:
         session.data(rows[0])
     else:
-        session.rows(rows, RESOURCES)
+        session.rows(rows, RESOURCES, empty=f"there is no {' or '.join(kind.lower() for kind, _ in wanted)}"
+                     if wanted and all(kind for kind, _ in wanted) else "")
 
 
 @verb(app, "describe", example="arintctl describe service/price")
 def describe(session: Session,
-             resource: Annotated[str, typer.Argument(metavar="KIND/NAME", autocompletion=complete_resource)]) -> None:
-    """Tell everything about one resource: spec, state, who refers to it."""
+             words: Annotated[list[str], typer.Argument(metavar="KIND/NAME | KIND NAME",
+                                                        autocompletion=complete_resource)]) -> None:
+    """Tell everything about a resource: spec, state, who refers to it."""
     from arint.operations.inventory import describe as operation
+    from arint.operations.inventory import keys_of
 
-    found = session.run(lambda link, _: operation(link, resource))
+    keys = keys_of(words)
+
+    async def every(link: Link, _: Progress) -> list[Description]:
+        return [await operation(link, key) for key in keys]
+
+    found = session.run(every)
     if session.is_data:
-        session.data(found)
+        session.data(found[0] if len(found) == 1 else found)
     elif session.form == "name":
-        write(_reference(found.resource))
+        write("\n".join(_reference(one.resource) for one in found))
     else:
-        write(_described(found))
+        write("\n\n".join(_described(one, wide=session.form == "wide") for one in found))
 
 
-def _described(found: Description) -> str:
+def _described(found: Description, *, wide: bool) -> str:
+    from arint.operations.inventory import spoken
     from arintctl.commands.cluster import INSTANCES
 
-    facts = [[key, printable(str(value))] for key, value in found.resource.status.items() if key != "error"]
-    facts.append(["change set", str(found.change_set)])
-    facts.append(["uses", ", ".join(found.uses) or "-"])
-    facts.append(["used by", ", ".join(found.used_by) or "-"])
-    parts = [printable(found.manifest.rstrip(), multiline=True), columned(facts)]
+    pairs = [(name.replace("_", " "), _fact(name, value)) for name, value in found.resource.status.items()
+             if name != "error"]
+    pairs.append(("change set", str(found.change_set)))
+    pairs.append(("uses", ", ".join(map(spoken, found.uses)) or "-"))
+    pairs.append(("used by", ", ".join(map(spoken, found.used_by)) or "-"))
+    parts = [printable(found.manifest.rstrip(), multiline=True), layout.facts(pairs, layout.width())]
     if found.instances:
-        parts.append(aligned(found.instances, INSTANCES, wide=True))
+        parts.append(aligned(found.instances, INSTANCES, wide=wide, width=layout.width()))
     if "error" in found.resource.status:
         parts.append(printable(found.resource.status["error"], multiline=True))
     return "\n\n".join(parts)
+
+
+def _fact(name: str, value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return clock(float(str(value))) if name == "away_since" else printable(str(value))
 
 
 @verb(app, "export", example="arintctl export > all.yaml")
@@ -111,11 +132,11 @@ def export(session: Session, words: Words = None, *,
 
 HISTORY = Table((
     Column("SET", lambda row: f"{row.number}{' *' if row.is_head else ''}"),
-    Column("WHEN", lambda row: clock(row.at)),
+    Column("WHEN", lambda row: Moment(row.at)),
     Column("WHO", lambda row: row.author),
     Column("RESOURCES", lambda row: row.resources),
     Column("CHANGES", lambda row: f"+{len(row.added)} ~{len(row.changed)} -{len(row.removed)}"),
-    Column("MESSAGE", lambda row: row.message),
+    Column("MESSAGE", lambda row: row.message, long=True),
     Column("KEYS", lambda row: " ".join([*(f"+{key}" for key in row.added), *(f"~{key}" for key in row.changed),
                                          *(f"-{key}" for key in row.removed)]), wide=True),
 ), name=lambda row: str(row.number), empty="nothing was applied yet")
