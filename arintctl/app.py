@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -39,6 +40,14 @@ class LazyGroup(TyperGroup):
             group.name, group.help = cmd_name, entry.summary
             return group
         return group.get_command(ctx, cmd_name)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that the first word names; for one that is not there a near one is named, without imports."""
+        word = args[0]
+        near = get_close_matches(word, CATALOGUE) if word not in CATALOGUE and not word.startswith("-") else []
+        if near:
+            ctx.fail(f"No such command {word!r}. Did you mean {', '.join(map(repr, near))}?")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """The list in `--help`, from the catalogue: nothing is imported."""

@@ -61,7 +61,7 @@ def facts(pairs: Iterable[tuple[str, str]], within: int | None) -> str:
 
 def _hanging(short: Sequence[Sequence[str]], rest: Sequence[Sequence[str]], left: int) -> str:
     """The long cells at the end of the line, wrapped there; a second one after an arrow."""
-    told = [[rest[0][0]], *([piece for text in _texts(cells) for piece in textwrap.wrap(text, left)] or ["-"]
+    told = [[rest[0][0]], *([piece for text in _texts(cells) for piece in textwrap.wrap(text, left, break_on_hyphens=False)] or ["-"]
                             for cells in rest[1:])]
     widths = [max(map(len, column)) for column in zip(*short, strict=True)]
     indent = " " * (sum(widths) + len(_GAP) * len(widths))

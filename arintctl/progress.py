@@ -5,8 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from arint.operations.progress import Progress, Step, silent
+
+if TYPE_CHECKING:
+    from rich.status import Status
 
 
 @contextmanager
@@ -15,20 +19,38 @@ def shown(*, quiet: bool) -> Iterator[Progress]:
     if quiet or not sys.stderr.isatty():
         yield silent
         return
-    from rich.console import Console  # 44 ms: only where there is a terminal to draw on
-
-    console = Console(stderr=True, highlight=False)
-    with console.status("", spinner="dots") as status:
-        def step(made: Step) -> None:
-            if made.done:
-                console.print(f"  {made.text}", markup=False)
-            else:
-                status.update(_plain(made.text))
-
-        yield step
+    drawing = _Drawing()
+    try:
+        yield drawing.step
+    finally:
+        drawing.end()
 
 
-def _plain(text: str) -> str:
-    from rich.markup import escape
+class _Drawing:
+    """Begins with the first step: what has none (a stream of lines on the same terminal) is not drawn over."""
 
-    return escape(text)
+    def __init__(self) -> None:
+        self._status: Status | None = None
+
+    def step(self, made: Step) -> None:
+        """Show a step."""
+        from rich.markup import escape
+
+        status = self._begun()
+        if made.done:
+            status.console.print(f"  {made.text}", markup=False)
+        else:
+            status.update(escape(made.text))
+
+    def end(self) -> None:
+        """Leave the terminal as it was."""
+        if self._status is not None:
+            self._status.stop()
+
+    def _begun(self) -> Status:
+        if self._status is None:
+            from rich.console import Console  # 44 ms: only where there is something to draw, and a terminal
+
+            self._status = Console(stderr=True, highlight=False).status("", spinner="dots")
+            self._status.start()
+        return self._status

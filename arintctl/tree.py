@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from arintctl.layout import wrapped
 from arintctl.text import clock, lasting, octets_text, printable
 
 if TYPE_CHECKING:
@@ -15,25 +16,29 @@ _WAITING = {"waiting": "waits for a worker", "retrying": "will be tried again", 
             "dead": "is a dead letter: arintctl dlq show {id}"}
 
 
-def story_text(story: Story) -> str:
-    """The whole story."""
-    return "\n".join([_headline(story), *_lines(story.hops)])
+def story_text(story: Story, width: int | None = None) -> str:
+    """The whole story; what is longer than `width` is wrapped beneath itself."""
+    return "\n".join([*_headline(story, width), *_lines(story.hops, width)])
 
 
-def _headline(story: Story) -> str:
+def _headline(story: Story, width: int | None) -> Iterator[str]:
     took = f" after {lasting(story.ended - story.at)}" if story.ended > story.at else ""
     came = f"by channel {story.channel} " if story.channel else ""
-    return printable(f"{story.id}  {story.state}{took}; came {came}at {clock(story.at)}")
+    state, origin = f"{story.id}  {story.state}{took}", f"came {came}at {clock(story.at)}"
+    whole = printable(f"{state}; {origin}")
+    yield from [whole] if width is None or len(whole) <= width else [printable(state), printable(origin)]
 
 
-def _lines(hops: Sequence[Hop]) -> Iterator[str]:
+def _lines(hops: Sequence[Hop], width: int | None) -> Iterator[str]:
     """Every hop under its parent, its attempts beneath it."""
     for index, hop in enumerate(hops):
         lead = _lead(hops, index)
         yield printable(f"{lead}{'└─ ' if _is_last(hops, index) else '├─ '}{_title(hop, hops)}")
         below = lead + ("   " if _is_last(hops, index) else "│  ")
         bar = "│  " if _has_child(hops, index) else "   "
-        yield from (printable(f"{below}{bar}{text}") for text in _attempts(hop))
+        for text in _attempts(hop):
+            indent = " " * (len(text) - len(text.lstrip()) + 2)
+            yield wrapped(printable(text), width, below + bar, f"{below}{bar}{indent}")
 
 
 def _title(hop: Hop, hops: Sequence[Hop]) -> str:
@@ -55,15 +60,15 @@ def _attempts(hop: Hop) -> Iterator[str]:
 
 
 def _attempt(action: Action) -> str:
-    """One record: 12:00:01.250Z done on node/price-1, attempt 2, 3ms, change set 4."""
-    words = [f"{clock(action.at)[11:]} {action.outcome}"]
+    """One record, at its end: 12:00:01.250Z done on node/price-1, attempt 2, took 3ms, set 4."""
+    words = [f"{clock(action.at + action.took)[11:]} {action.outcome}"]
     if action.instance:
         words[0] += f" on {action.node}/{action.instance}" if action.node else f" on {action.instance}"
     if action.outcome not in ("accepted", "replayed", "edited", "dropped"):
         words.append(f"attempt {action.attempt}")
-        words.append(lasting(action.took))
+        words.append(f"took {lasting(action.took)}")
     if action.change_set:
-        words.append(f"change set {action.change_set}")
+        words.append(f"set {action.change_set}")
     if action.outcome == "accepted" and action.size:
         words.append(octets_text(action.size))
     if action.next_try:

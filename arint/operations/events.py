@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from arint.actions import Action
     from arint.operations.connect import Link
 
-_LOOKED_THROUGH = 10
-"""Records to read for each that is wanted, where only some outcomes are."""
+_LOOKED_THROUGH = 10_000
+"""Records to read where only some outcomes are wanted: a rare one is not among the newest few."""
 
 
 class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,12 +26,14 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def past(link: Link, wanted: EventFilter) -> list[Action]:
-    """The newest records, the oldest of them first."""
+    """The newest records in the order of what they tell, the oldest first."""
     if not wanted.limit:
         return []
-    limit = wanted.limit * (_LOOKED_THROUGH if wanted.outcome else 1)
+    limit = max(wanted.limit, _LOOKED_THROUGH) if wanted.outcome else wanted.limit
     found = await trail.newest_actions(await link.bus(), flow=wanted.flow, limit=limit)
-    return [record for record in found if fits(record, wanted)][:wanted.limit][::-1]
+    chosen = [record for record in found if fits(record, wanted)][:wanted.limit]
+    chosen.reverse()  # what ended at the same moment stays in the order of storing
+    return sorted(chosen, key=lambda record: record.at + record.took)
 
 
 async def present(link: Link, wanted: EventFilter) -> AsyncIterator[Action]:

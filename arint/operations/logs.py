@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from arint.operations.connect import Link
 
 _QUEUE = 1000
+_SYSTEM = "system/"
+"""What the names of ARINT's own services begin with; nobody has to type it."""
 
 
 class LogArguments(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,17 +33,20 @@ class Line(msgspec.Struct, frozen=True):
     instance: str
     line: str
     is_one_of_several: bool
+    widest: int = 0
+    """Characters of the longest name among them."""
 
 
 async def read(link: Link, arguments: LogArguments) -> AsyncIterator[Line]:
     """The lines, of several instances as they come. Raises NotFoundError for a name that nobody has."""
     instances = chosen(await link.agent.status(), arguments.names)
+    widest = max(map(len, instances), default=0)
     waiting: asyncio.Queue[Line | None] = asyncio.Queue(_QUEUE)
 
     async def one(instance: str) -> None:
         try:
             async for line in link.agent.logs(instance, follow=arguments.follow, lines=arguments.lines):
-                await waiting.put(Line(instance, line.line, len(instances) > 1))
+                await waiting.put(Line(instance, line.line, len(instances) > 1, widest))
         finally:
             waiting.put_nowait(None) if not waiting.full() else await waiting.put(None)
 
@@ -62,6 +67,8 @@ def chosen(status: AgentStatus, names: tuple[str, ...]) -> list[str]:
     by_service: dict[str, list[str]] = {}
     for item in status.instances:
         by_service.setdefault(item.service, []).append(item.instance)
+    for service in [name for name in by_service if name.startswith(_SYSTEM)]:
+        by_service.setdefault(service.removeprefix(_SYSTEM), by_service[service])
     every = [item.instance for item in status.instances]
     if not names:
         return every

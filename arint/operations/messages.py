@@ -22,6 +22,9 @@ from arint.operations.story import Hop, MessageState, Story, state_of, tell
 if TYPE_CHECKING:
     from arint.operations.connect import Link
 
+_LOOKED_THROUGH = 10_000
+"""Records to read where only some messages are wanted: a dead one is not among the newest few."""
+START = "start"
 _RECORDS_A_MESSAGE = 12
 """How many action records to read for each message to be listed."""
 
@@ -84,18 +87,30 @@ class ReplayResult(msgspec.Struct, frozen=True, kw_only=True):
     run: int
     flow: str
     stage: str
+    state: MessageState = "processing"
+    """Where the message stood when it was last looked at."""
+    error: str = ""
 
 
 async def list_messages(link: Link, arguments: ListArguments) -> list[MessageSummary]:
     """The newest messages, the newest first, as the action log tells of them."""
-    records = await trail.newest_actions(await link.bus(), flow=arguments.flow,
-                                         limit=arguments.limit * _RECORDS_A_MESSAGE)
+    limit = arguments.limit * _RECORDS_A_MESSAGE
+    if arguments.channel or arguments.state or arguments.since:
+        limit = max(limit, _LOOKED_THROUGH)
+    records = await trail.newest_actions(await link.bus(), flow=arguments.flow, limit=limit)
     by_root: dict[str, list[Action]] = defaultdict(list)
     for record in reversed(records):
         by_root[record.root].append(record)
+    for root in [root for root, actions in by_root.items() if not _is_from_its_start(actions)]:
+        by_root[root] = await trail.actions_of_root(await link.bus(), root) or by_root[root]
     found = [summary(root, actions) for root, actions in by_root.items()]
     wanted = [message for message in found if _fits(message, arguments)]
     return sorted(wanted, key=lambda message: message.at, reverse=True)[:arguments.limit]
+
+
+def _is_from_its_start(actions: Sequence[Action]) -> bool:
+    """Whether the first thing that happened to the message is among these records, and not older than they are."""
+    return any(action.stage == START and not action.run for action in actions)
 
 
 def summary(root: str, actions: Sequence[Action]) -> MessageSummary:
@@ -203,6 +218,14 @@ async def until_settled(link: Link, message: str, *, timeout: float) -> Story:
         await asyncio.sleep(0.1)
     raise TimedOutError(f"the message is not settled after {timeout:g} s", where=message,
                         remedy=f"arintctl why {message}")
+
+
+async def settled(link: Link, replay: ReplayResult, *, timeout: float) -> ReplayResult:
+    """What became of a replay: its state, and the error where it died again. Raises TimedOutError."""
+    story = await until_settled(link, replay.root, timeout=timeout)
+    errors = [action.error for hop in story.hops if hop.state == "dead" and hop.run == replay.run
+              for action in hop.attempts if action.error]
+    return msgspec.structs.replace(replay, state=story.state, error=errors[-1] if errors else "")
 
 
 def _fits(message: MessageSummary, arguments: ListArguments) -> bool:

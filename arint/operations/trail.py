@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from arint.bus.dead import DeadLetter
     from arint.bus.lookup import Found
 
+_ID_LENGTH = 26
+"""Of a ULID: its letters mean the same in both cases, and are stored in upper case."""
 _actions = msgspec.json.Decoder(Action)
 
 
@@ -54,6 +56,7 @@ class Trail(msgspec.Struct, frozen=True):
 
 async def read(bus: Bus, message: str) -> Trail:
     """The trail of a message, or of the one from outside that caused it. Raises NotFoundError."""
+    message = message.upper() if len(message) == _ID_LENGTH else message
     found = await _of_root(bus, message)
     if found is None:
         root = await _root_of(bus, message)
@@ -73,6 +76,11 @@ async def newest_actions(bus: Bus, *, flow: str = "", limit: int) -> list[Action
         return actions_of(await newest(bus, ACTIONS, pattern, limit))
     except NotFoundError:
         return []
+
+
+async def actions_of_root(bus: Bus, root: str) -> list[Action]:
+    """All action records of a message from outside, in the order of storing."""
+    return actions_of(await _found(bus, ACTIONS, subjects.tree("a", root)))
 
 
 async def follow_actions(bus: Bus) -> AsyncIterator[Action]:

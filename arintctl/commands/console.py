@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from arint.errors import UsageError
-from arintctl.output import Column, Table, aligned, columned, write
+from arintctl import layout
+from arintctl.output import Column, Table, aligned, complete, write
 from arintctl.session import Session
-from arintctl.text import clock, printable
+from arintctl.text import Moment
 from arintctl.verb import commands, verb
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ async def _follow(session: Session, link: Link) -> None:
             if session.is_data:
                 import msgspec
 
-                write(msgspec.json.encode(one).decode())
+                write(msgspec.json.encode(complete(one)).decode())
             else:
                 write(_text(one, wide=session.form == "wide") + "\n")
             sys.stdout.flush()
@@ -84,14 +85,8 @@ def _show(session: Session, found: Overview) -> None:
 
 
 def _text(found: Overview, *, wide: bool) -> str:
-    totals = found.totals
-    head = columned([
-        ["CLUSTER", "CHANGE SET", "STATE", "READY", "MSG/S", "ACCEPTED/S", "DEAD", "OPEN CIRCUITS"],
-        [printable(found.cluster), str(found.change_set or "-"), "ready" if found.ready else "not ready",
-         f"{totals.ready}/{totals.instances}", _processed(totals.rates), _accepted(totals.rates),
-         str(totals.counts.dead), str(totals.open_circuits)]])
-    parts = [head] + [aligned(rows, table, wide=wide) for rows, table in (
-        (found.nodes, NODES), (found.engines, ENGINES), (found.services, SERVICES), (found.instances, INSTANCES),
+    parts = [aligned(rows, table, wide=wide, width=layout.width()) for rows, table in (
+        ((found,), CLUSTER), (found.nodes, NODES), (found.engines, ENGINES), (found.services, SERVICES), (found.instances, INSTANCES),
         (found.circuits, CIRCUITS), (found.failures, FAILURES)) if rows]
     return "\n\n".join(parts)
 
@@ -103,6 +98,17 @@ def _processed(rates: Rates | None) -> str:
 def _accepted(rates: Rates | None) -> str:
     return f"{rates.accepted:.1f}" if rates is not None else "-"
 
+
+CLUSTER = Table((
+    Column("CLUSTER", lambda one: one.cluster),
+    Column("CHANGE SET", lambda one: one.change_set or ""),
+    Column("STATE", lambda one: "ready" if one.ready else "not ready"),
+    Column("READY", lambda one: f"{one.totals.ready}/{one.totals.instances}"),
+    Column("MSG/S", lambda one: _processed(one.totals.rates)),
+    Column("ACCEPTED/S", lambda one: _accepted(one.totals.rates)),
+    Column("DEAD", lambda one: one.totals.counts.dead),
+    Column("AWAY", lambda one: one.totals.open_circuits),
+), name=lambda one: str(one.cluster))
 
 _STATE = Column("STATE", lambda one: "ready" if one.ready else "not ready")
 NODES = Table((
@@ -138,14 +144,14 @@ INSTANCES = Table((
 
 CIRCUITS = Table((
     Column("AWAY", lambda one: one.connection),
-    Column("SINCE", lambda one: clock(one.since)),
+    Column("SINCE", lambda one: Moment(one.since)),
     Column("FOUND BY", lambda one: ", ".join(one.instances)),
 ), name=lambda one: str(one.connection))
 
 FAILURES = Table((
-    Column("WHEN", lambda one: clock(one.at)),
+    Column("WHEN", lambda one: Moment(one.at)),
     Column("WHO", lambda one: one.who),
     Column("WHAT", lambda one: one.kind),
     Column("TIMES", lambda one: one.count),
-    Column("WHY", lambda one: one.text),
+    Column("WHY", lambda one: one.text, long=True),
 ), name=lambda one: str(one.who))

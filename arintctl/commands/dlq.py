@@ -139,17 +139,14 @@ def replay(session: Session, messages: Ids = None, *, everything: All = False, f
            wait: options.Wait = True, timeout: options.Timeout = "30s") -> None:
     """Run dead letters again at the stage where they died."""
     from arint.operations.dead import replay_dead
-    from arint.operations.messages import until_settled
+    from arint.operations.messages import settled
 
     within = options.seconds_of(timeout)
     chosen = _chosen(session, messages, everything, flow)
 
     async def whole(link: Link, progress: Progress) -> list[ReplayResult]:
         results = [await replay_dead(link, message, progress) for message in chosen]
-        if wait:
-            for result in results:
-                await until_settled(link, result.root, timeout=within)
-        return results
+        return [await settled(link, result, timeout=within) for result in results] if wait else results
 
     show_replays(session, session.run(whole))
 

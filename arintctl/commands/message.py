@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from arint.errors import ArintError
 from arintctl import layout, options
 from arintctl.completion import complete_flow, complete_message
 from arintctl.output import Column, Table, write
@@ -14,11 +15,15 @@ from arintctl.text import Moment, clock, last_line, lasting, octets_text, printa
 from arintctl.verb import commands, verb
 
 if TYPE_CHECKING:
+    from arint.operations.connect import Link
     from arint.operations.messages import MessageDetail, ReplayResult
+    from arint.operations.progress import Progress
 
 app = commands()
 Id = Annotated[str, typer.Argument(metavar="MESSAGE", help="The message's id.", autocompletion=complete_message)]
 Stage = Annotated[str, typer.Option("--stage", help="A stage of the flow; default: where it came in.")]
+
+State = Literal["processing", "paused", "done", "dead"]
 
 MESSAGES = Table((
     Column("MESSAGE", lambda row: row.id),
@@ -38,7 +43,7 @@ MESSAGES = Table((
 def list_(session: Session, *,
           flow: Annotated[str, typer.Option(help="Only of this flow.", autocompletion=complete_flow)] = "",
           channel: Annotated[str, typer.Option(help="Only those that came in there.")] = "",
-          state: Annotated[str, typer.Option(help="processing, paused, done or dead.")] = "",
+          state: Annotated[State | None, typer.Option(help="Only those that stand so.")] = None,
           since: Annotated[str, typer.Option(metavar="DURATION", help="Only those of the last 10m, 1h, 2d.")] = "",
           limit: Annotated[int, typer.Option("-n", "--limit", min=1, max=10_000, help="How many at most.")] = 20,
           ) -> None:
@@ -48,8 +53,9 @@ def list_(session: Session, *,
     from arint.operations.messages import ListArguments, list_messages
 
     begun = time.time() - options.seconds_of(since) if since else 0.0
-    arguments = ListArguments(flow=flow, channel=channel, state=state, since=begun, limit=limit)
-    session.rows(session.run(lambda link, _: list_messages(link, arguments)), MESSAGES)
+    arguments = ListArguments(flow=flow, channel=channel, state=state or "", since=begun, limit=limit)
+    session.rows(session.run(lambda link, _: list_messages(link, arguments)), MESSAGES,
+                 empty="no message fits" if flow or channel or state or since else "")
 
 
 @verb(app, "show", example="arintctl message show 01JD0W7Y3F0S8Q6Z4K2M5N7P9R")
@@ -93,23 +99,31 @@ def body_shown(text: str | None, coded: str | None) -> str:
 def replay(session: Session, message: Id, *, stage: Stage = "", wait: options.Wait = True,
            timeout: options.Timeout = "30s") -> None:
     """Run a message again from where it came in, or from a stage; its ids stay, its run number grows."""
-    from arint.operations.messages import replay_message, until_settled
+    from arint.operations.messages import replay_message, settled
 
     within = options.seconds_of(timeout)
-    result = session.run(lambda link, progress: replay_message(link, message, stage=stage, progress=progress))
-    if wait:
-        session.run(lambda link, _: until_settled(link, result.root, timeout=within))
-    show_replays(session, [result])
+
+    async def whole(link: Link, progress: Progress) -> ReplayResult:
+        result = await replay_message(link, message, stage=stage, progress=progress)
+        return await settled(link, result, timeout=within) if wait else result
+
+    show_replays(session, [session.run(whole)])
 
 
 REPLAYS = Table((
     Column("MESSAGE", lambda row: row.id),
     Column("RUN", lambda row: row.run),
     Column("FLOW", lambda row: row.flow),
-    Column("STAGE", lambda row: row.stage),
+    Column("STAGE", lambda row: row.stage, roomy=True),
+    Column("STATE", lambda row: row.state),
+    Column("ERROR", lambda row: last_line(row.error), long=True),
 ), name=lambda row: str(row.id), empty="nothing to replay")
 
 
 def show_replays(session: Session, results: list[ReplayResult]) -> None:
-    """What was stored to run again."""
+    """What was run again, and what became of it. Raises ArintError where one died again."""
     session.rows(results, REPLAYS)
+    died = [result.id for result in results if result.state == "dead"]
+    if died:
+        raise ArintError(f"{len(died)} died again" if len(results) > 1 else "it died again",
+                         remedy=f"arintctl dlq show {died[0]}")

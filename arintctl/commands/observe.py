@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from arint.actions import Outcome
 from arint.errors import UsageError
+from arintctl import layout
 from arintctl.completion import complete_flow, complete_instance, complete_message
-from arintctl.output import Column, Table, write
+from arintctl.output import Column, Table, complete, write
 from arintctl.session import Session
-from arintctl.text import Moment, clock, last_line, printable
+from arintctl.text import Moment, clock, clock_today, last_line, printable
 from arintctl.verb import commands, verb
 
 if TYPE_CHECKING:
     from arint.actions import Action
     from arint.operations.connect import Link
+    from arint.operations.events import EventFilter
     from arint.operations.progress import Progress
     from arint.operations.story import Story
 
@@ -39,17 +43,23 @@ def logs(session: Session,
     from arint.operations.logs import LogArguments, read
 
     arguments = LogArguments(names=tuple(names or ()), follow=follow, lines=lines)
+    anything: set[str] = set()
 
     async def whole(link: Link, _: Progress) -> None:
         async for line in read(link, arguments):
+            anything.add(line.instance)
             if session.is_data:
                 _json_line(line)
+            elif session.form == "name":
+                write(line.instance)
             else:
-                name = f"{line.instance}  " if line.is_one_of_several else ""
+                name = f"{line.instance:<{line.widest}}  " if line.is_one_of_several else ""
                 write(f"{name}{printable(line.line, multiline=True)}\n")
             _flush()
 
     session.run(whole)
+    if not anything and not session.is_data:
+        sys.stderr.write("nothing was printed yet\n")
 
 
 EVENTS = Table((
@@ -68,7 +78,7 @@ EVENTS = Table((
 @verb(app, "events", example="arintctl events -f --flow orders")
 def events(session: Session, *, follow: Follow = False,
            flow: Annotated[str, typer.Option(help="Only of this flow.", autocompletion=complete_flow)] = "",
-           outcome: Annotated[str, typer.Option(help="Only failed, dead, done, …")] = "",
+           outcome: Annotated[Outcome | None, typer.Option(help="Only what ended so.")] = None,
            limit: Annotated[int, typer.Option("-n", "--limit", min=0, max=10_000, help="How many past ones.")] = 50,
            ) -> None:
     """Show what became of messages, as it happens.
@@ -77,17 +87,17 @@ def events(session: Session, *, follow: Follow = False,
     """
     from arint.operations.events import EventFilter, past
 
-    wanted = EventFilter(flow=flow, outcome=outcome, limit=limit)
+    wanted = EventFilter(flow=flow, outcome=outcome or "", limit=limit)
     if not follow:
-        session.rows(session.run(lambda link, _: past(link, wanted)), EVENTS)
+        session.rows(session.run(lambda link, _: past(link, wanted)), EVENTS,
+                     empty="no event fits" if flow or outcome else "")
         return
-    session.run(lambda link, _: _follow(session, link, flow, outcome, limit))
+    session.run(lambda link, _: _follow(session, link, wanted))
 
 
-async def _follow(session: Session, link: Link, flow: str, outcome: str, limit: int) -> None:
-    from arint.operations.events import EventFilter, past, present
+async def _follow(session: Session, link: Link, wanted: EventFilter) -> None:
+    from arint.operations.events import past, present
 
-    wanted = EventFilter(flow=flow, outcome=outcome, limit=limit)
     for record in await past(link, wanted):
         _event(session, record)
     async for record in present(link, wanted):
@@ -97,11 +107,23 @@ async def _follow(session: Session, link: Link, flow: str, outcome: str, limit: 
 def _event(session: Session, record: Action) -> None:
     if session.is_data:
         _json_line(record)
+    elif session.form == "name":
+        write(record.message)
     else:
-        error = f"  {record.error.splitlines()[0]}" if record.error else ""
-        write(printable(f"{clock(record.at)}  {record.outcome:<9} {record.message}  {record.flow}.{record.stage}"
-                        f"  #{record.attempt}  {record.instance}{error}") + "\n")
+        write(_event_line(record, layout.width(), wide=session.form == "wide"))
     _flush()
+
+
+def _event_line(record: Action, width: int | None, *, wide: bool) -> str:
+    """Like a row of the table, with columns that are fixed, since the rows to come are not known."""
+    at = record.at + record.took
+    when = clock(at) if wide or width is None else clock_today(at)
+    main = f"{when}  {record.outcome:<8}  {record.message}  {record.flow}.{record.stage}"
+    more = "  ".join([f"#{record.attempt}", record.instance, *([last_line(record.error)] if record.error else [])])
+    whole = printable(f"{main}  {more}")
+    if wide or width is None or len(whole) <= width:
+        return whole
+    return printable(main) + (f"\n{layout.wrapped(printable(more), width, '    ', '    ')}" if record.error else "")
 
 
 @verb(app, "why", example="arintctl why 01JD0W7Y3F0S8Q6Z4K2M5N7P9R")
@@ -125,7 +147,7 @@ def why(session: Session,
     if session.form == "name":
         write(story.id)
         return
-    write(story_text(story))
+    write(story_text(story, layout.width()))
     if follow and story.state in ("processing", "paused"):
         session.run(lambda link, _: _until_settled(link, story))
 
@@ -139,7 +161,7 @@ async def _until_settled(link: Link, story: Story) -> None:
         await asyncio.sleep(_LOOK_AGAIN)
         now = await story_of(link, story.id)
         if now != story:
-            write(f"\n{story_text(now)}")
+            write(f"\n{story_text(now, layout.width())}")
             _flush()
         story = now
 
@@ -147,10 +169,8 @@ async def _until_settled(link: Link, story: Story) -> None:
 def _json_line(value: object) -> None:
     import msgspec
 
-    write(msgspec.json.encode(value).decode())
+    write(msgspec.json.encode(complete(value)).decode())
 
 
 def _flush() -> None:
-    import sys
-
     sys.stdout.flush()

@@ -46,7 +46,7 @@ RESOURCES = Table((
     Column("STATE", _state),
     Column("VERSION", lambda row: row.status.get("version", ""), wide=True),
     Column("PROCESSED", lambda row: row.status.get("processed", ""), wide=True),
-    Column("DESCRIPTION", lambda row: row.spec.get("description", ""), long=True),
+    Column("DESCRIPTION", lambda row: row.spec.get("description", ""), roomy=True),
 ), name=_reference, empty="nothing is applied yet; arintctl apply examples/orders")
 
 
