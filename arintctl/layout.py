@@ -61,8 +61,7 @@ def facts(pairs: Iterable[tuple[str, str]], within: int | None) -> str:
 
 def _hanging(short: Sequence[Sequence[str]], rest: Sequence[Sequence[str]], left: int) -> str:
     """The long cells at the end of the line, wrapped there; a second one after an arrow."""
-    told = [[rest[0][0]], *([piece for text in _texts(cells) for piece in textwrap.wrap(text, left, break_on_hyphens=False)] or ["-"]
-                            for cells in rest[1:])]
+    told = [[rest[0][0]], *(_pieces(cells, left) or ["-"] for cells in rest[1:])]
     widths = [max(map(len, column)) for column in zip(*short, strict=True)]
     indent = " " * (sum(widths) + len(_GAP) * len(widths))
     return "\n".join(line for cells, pieces in zip(short, told, strict=True)
@@ -77,6 +76,10 @@ def _beneath(short: Sequence[Sequence[str]], rest: Sequence[Sequence[str]], with
         told.append(line)
         told += [wrapped(text, within, _INDENT, _INDENT) for text in _texts(cells)]
     return "\n".join(told)
+
+
+def _pieces(cells: Sequence[str], within: int) -> list[str]:
+    return [piece for text in _texts(cells) for piece in textwrap.wrap(text, within, break_on_hyphens=False)]
 
 
 def _texts(cells: Sequence[str]) -> list[str]:

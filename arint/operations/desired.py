@@ -14,7 +14,7 @@ import msgspec
 
 from arint.errors import ArintError
 from arint.resources.kinds import Flow, Resource, Secret, Service, key_of
-from arint.resources.manifests import Declared, load
+from arint.resources.manifests import Declared, examine
 from arint.resources.problems import Problem, refuse
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ def desired_from(home: Home, paths: Sequence[Path], existing: Mapping[str, Resou
 
     Raises NotValidError with every problem of every file.
     """
-    declared = load(paths, existing=() if prune else existing.values())
-    reader = _Reader(home, existing)
+    declared, problems = examine(paths, existing=() if prune else existing.values())
+    reader = _Reader(home, existing, problems)
     resources = {item.key: reader.complete(item) for item in declared}
     whole = resources if prune else {**existing, **resources}
     reader.compile(declared, whole)
@@ -50,12 +50,13 @@ def desired_from(home: Home, paths: Sequence[Path], existing: Mapping[str, Resou
 class _Reader:
     """Completes resource after resource, and collects problems."""
 
-    def __init__(self, home: Home, existing: Mapping[str, Resource]) -> None:
+    def __init__(self, home: Home, existing: Mapping[str, Resource],
+                 problems: Sequence[Problem]) -> None:
         self.home = home
         self.existing = existing
         self.artifacts: dict[str, bytes] = {}
         self.secrets: dict[tuple[str, str], bytes] = {}
-        self.problems: list[Problem] = []
+        self.problems = list(problems)
         self._sealer: Sealer | None = None
 
     def complete(self, item: Declared) -> Resource:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _LOOKED_THROUGH = 10_000
 """Records to read where only some messages are wanted: a dead one is not among the newest few."""
 START = "start"
+_BY_HAND = ("edited", "replayed", "dropped")
+"""What an administrator did: it says nothing of the message's own beginning."""
 _RECORDS_A_MESSAGE = 12
 """How many action records to read for each message to be listed."""
 
@@ -110,7 +112,7 @@ async def list_messages(link: Link, arguments: ListArguments) -> list[MessageSum
 
 def _is_from_its_start(actions: Sequence[Action]) -> bool:
     """Whether the first thing that happened to the message is among these records, and not older than they are."""
-    return any(action.stage == START and not action.run for action in actions)
+    return any(action.stage == START and not action.run and action.outcome not in _BY_HAND for action in actions)
 
 
 def summary(root: str, actions: Sequence[Action]) -> MessageSummary:

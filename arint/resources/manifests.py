@@ -48,18 +48,28 @@ def load(paths: Iterable[FilePath | str], *, existing: Iterable[Resource] = ()) 
     References may lead to what is declared here or to `existing` resources. In the order of `KINDS`, what is referred
     to first; within a kind as declared. Raises NotValidError with all problems.
     """
+    declared, problems = examine(paths, existing=existing)
+    refuse(problems)
+    return declared
+
+
+def examine(paths: Iterable[FilePath | str], *,
+            existing: Iterable[Resource] = ()) -> tuple[list[Declared], list[Problem]]:
+    """As `load`, but what is right in itself comes with all problems of the rest: a caller can go on looking."""
     reader = _Reader()
     for file in reader.files(FilePath(path) for path in paths):
         if (text := reader.text(file)) is not None:
             reader.declare(text)
-    return reader.finish(existing)
+    return reader.finish(existing), reader.problems
 
 
 def load_text(text: Text, *, existing: Iterable[Resource] = ()) -> list[Declared]:
     """As `load`, for a manifest that is at hand, such as standard input or an edited export."""
     reader = _Reader()
     reader.declare(text)
-    return reader.finish(existing)
+    declared = reader.finish(existing)
+    refuse(reader.problems)
+    return declared
 
 
 class _Found(msgspec.Struct, frozen=True):
@@ -132,16 +142,15 @@ class _Reader:
             self.found[key] = _Found(document, node, Location(text.file, *node.mark), text.folder)
 
     def finish(self, existing: Iterable[Resource]) -> list[Declared]:
-        """What resources say of each other; then all problems, or all resources."""
+        """What resources say of each other; then the resources that are right in themselves."""
         declared = {key: found.document.written for key, found in self.found.items()}
         present = {key_of(resource): plain(resource) for resource in existing}
         for key, mistake in mistakes_together(declared, present):
             found = self.found[key]
             if mistake not in found.document.mistakes:
                 self._mistake(found.location.file, found.node, mistake)
-        refuse(self.problems)
-        resources = [Declared(found.document.resource, found.location, found.folder)
-                     for found in self.found.values() if found.document.resource is not None]
+        resources = [Declared(found.document.resource, found.location, found.folder) for found in self.found.values()
+                     if found.document.resource is not None and not found.document.mistakes]
         order = list(KINDS)
         return sorted(resources, key=lambda item: order.index(item.key.partition("/")[0]))
 

@@ -86,8 +86,8 @@ def _show(session: Session, found: Overview) -> None:
 
 def _text(found: Overview, *, wide: bool) -> str:
     parts = [aligned(rows, table, wide=wide, width=layout.width()) for rows, table in (
-        ((found,), CLUSTER), (found.nodes, NODES), (found.engines, ENGINES), (found.services, SERVICES), (found.instances, INSTANCES),
-        (found.circuits, CIRCUITS), (found.failures, FAILURES)) if rows]
+        ((found,), CLUSTER), (found.nodes, NODES), (found.engines, ENGINES), (found.services, SERVICES),
+        (found.instances, INSTANCES), (found.circuits, CIRCUITS), (found.failures, FAILURES)) if rows]
     return "\n\n".join(parts)
 
 
