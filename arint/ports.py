@@ -24,13 +24,13 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
     http: int = 8080
 
 
-def choose_ports(host: str = "127.0.0.1", preferred: Ports | None = None) -> Ports:
-    """`preferred` (default: the usual ones), with every port that is taken replaced by a free one."""
+def choose_ports(host: str = "127.0.0.1", preferred: Ports | None = None, *, avoid: Collection[int] = ()) -> Ports:
+    """`preferred` (default: the usual ones); every port that is taken, or to be avoided, is replaced by a free one."""
     wanted = msgspec.structs.asdict(preferred or Ports())
     chosen: dict[str, int] = {}
     for name, port in wanted.items():
-        free = port not in chosen.values() and port_is_free(host, port)
-        chosen[name] = port if free else free_port(host, avoid={*wanted.values(), *chosen.values()})
+        free = port not in {*avoid, *chosen.values()} and port_is_free(host, port)
+        chosen[name] = port if free else free_port(host, avoid={*avoid, *wanted.values(), *chosen.values()})
     return Ports(**chosen)
 
 

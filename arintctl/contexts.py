@@ -69,6 +69,21 @@ def record(home: Path, name: str = "") -> str:
     return name
 
 
+def ports_of_others(home: Path) -> frozenset[int]:
+    """The ports of the other homes that are known; one that cannot be read has none."""
+    from arint.errors import ArintError
+    from arint.home import Home
+
+    ports: set[int] = set()
+    for context in load().contexts.values():
+        if context.home != str(home):
+            try:
+                ports |= set(msgspec.structs.astuple(Home(Path(context.home)).load().ports))
+            except (ArintError, OSError):
+                continue
+    return frozenset(ports)
+
+
 def forget(home: Path) -> None:
     """Remove the contexts of a home that is gone."""
     known = load()

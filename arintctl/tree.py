@@ -64,7 +64,7 @@ def _attempt(action: Action) -> str:
     words = [f"{clock(action.at + action.took)[11:]} {action.outcome}"]
     if action.instance:
         words[0] += f" on {action.node}/{action.instance}" if action.node else f" on {action.instance}"
-    if action.outcome not in ("accepted", "replayed", "edited", "dropped"):
+    if action.outcome not in ("accepted", "suspected", "replayed", "edited", "dropped"):
         words.append(f"attempt {action.attempt}")
         words.append(f"took {lasting(action.took)}")
     if action.change_set:

@@ -41,6 +41,8 @@ class DemoArguments(msgspec.Struct, frozen=True, kw_only=True):
     folder: Path
     outage: float = 3.0
     timeout: float = 90.0
+    avoid: frozenset[int] = frozenset()
+    """Ports of other homes on this machine."""
 
 
 class OrderResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,7 +89,7 @@ def find_example(name: str) -> Path:
 
 async def demo(link: Link, arguments: DemoArguments, progress: Progress = silent) -> DemoResult:
     """Run the example. Raises ArintError where a part of it cannot be started, TimedOutError."""
-    await up(link, UpArguments(timeout=arguments.timeout), progress)
+    await up(link, UpArguments(timeout=arguments.timeout, avoid=arguments.avoid), progress)
     ensure_key(arguments.folder)
     partner, port = _second_system(link, arguments.folder)
     if port != PARTNER_PORT:

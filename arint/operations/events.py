@@ -26,14 +26,12 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def past(link: Link, wanted: EventFilter) -> list[Action]:
-    """The newest records in the order of what they tell, the oldest first."""
+    """The newest records in the order of storing, which holds when a clock jumps; the oldest first."""
     if not wanted.limit:
         return []
     limit = max(wanted.limit, _LOOKED_THROUGH) if wanted.outcome else wanted.limit
     found = await trail.newest_actions(await link.bus(), flow=wanted.flow, limit=limit)
-    chosen = [record for record in found if fits(record, wanted)][:wanted.limit]
-    chosen.reverse()  # what ended at the same moment stays in the order of storing
-    return sorted(chosen, key=lambda record: record.at + record.took)
+    return [record for record in found if fits(record, wanted)][:wanted.limit][::-1]
 
 
 async def present(link: Link, wanted: EventFilter) -> AsyncIterator[Action]:

@@ -116,12 +116,13 @@ def _chosen(wanted: Iterable[tuple[str, str]], resources: Mapping[str, Resource]
 
 
 async def describe(link: Link, key: str) -> Description:
-    """Everything about one resource (`Service/price`). Raises NotFoundError."""
+    """Everything about one resource (`service/price`). Raises NotFoundError."""
     from arint.resources.canonical import to_yaml
     from arint.resources.graph import references, users
 
-    number, resources = await applied(link)
+    (key,) = keys_of([key])
     kind, _, name = key.partition("/")
+    number, resources = await applied(link)
     if key not in resources:
         raise _not_found(kind, name, resources)
     status = await _agent_status(link)

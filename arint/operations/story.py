@@ -18,7 +18,8 @@ _Name = tuple[int, str, str] | tuple[str, int, str, str]
 """How a record names what it stored: run, flow and stage; or the place in full."""
 
 _STATE_AFTER: dict[Outcome, HopState] = {
-    "accepted": "waiting", "done": "done", "caught": "caught", "failed": "retrying", "deferred": "paused",
+    "accepted": "waiting", "done": "done", "caught": "caught", "failed": "retrying", "suspected": "retrying",
+    "deferred": "paused",
     "dead": "dead", "edited": "dead", "replayed": "replayed", "dropped": "dropped",
 }
 

@@ -28,7 +28,10 @@ AGENT = "agent"
 
 
 class UpArguments(msgspec.Struct, frozen=True, kw_only=True):
-    """How to start. Names and ports count only when the home is made; `timeout` is in seconds."""
+    """How to start. Names count only when the home is made; `timeout` is in seconds.
+
+    `avoid` are ports of other homes on this machine: they may be free now, and be listened on tomorrow.
+    """
 
     cluster: str = "local"
     node: str = ""
@@ -36,6 +39,7 @@ class UpArguments(msgspec.Struct, frozen=True, kw_only=True):
     http_port: int = 0
     fsync: bool = True
     timeout: float = 60.0
+    avoid: frozenset[int] = frozenset()
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -87,7 +91,12 @@ async def up(link: Link, arguments: UpArguments, progress: Progress = silent) ->
         agent = _agent_process(home)
         running = agent.adopt()
         moved: tuple[str, ...] = ()
+        if running and arguments.http_port not in (0, config.ports.http):
+            agent.release()
+            raise ConflictError(f"HTTP channels listen on port {config.ports.http} already", where=str(home.path),
+                                remedy=f"arintctl down, then: arintctl up --http-port {arguments.http_port}")
         if not running:
+            config = _with_http_port(home, config, arguments.http_port)
             config, moved = free_ports(home, config)
             link.reload()
             progress(Step("starting the node agent"))
@@ -143,12 +152,28 @@ async def down(link: Link, arguments: DownArguments, progress: Progress = silent
 
 def _new_config(arguments: UpArguments) -> NodeConfig:
     wish = Ports(http=arguments.http_port) if arguments.http_port else Ports()
-    if arguments.http_port and not port_is_free(arguments.host, arguments.http_port):
-        raise ConflictError(f"port {arguments.http_port} is taken", where=arguments.host,
-                            remedy="name another with --http-port, or none to take a free one")
+    if arguments.http_port:
+        _refuse_taken(arguments.host, arguments.http_port)
+    avoid = arguments.avoid - {arguments.http_port}  # a port that was asked for is wanted, whoever else may use it
     return NodeConfig(version=VERSION, cluster=arguments.cluster, node=arguments.node or _hostname(),
-                      ports=choose_ports(arguments.host, wish), host=arguments.host, fsync=arguments.fsync,
+                      ports=choose_ports(arguments.host, wish, avoid=avoid), host=arguments.host, fsync=arguments.fsync,
                       created=time.time())
+
+
+def _refuse_taken(host: str, port: int) -> None:
+    if not port_is_free(host, port):
+        raise ConflictError(f"port {port} is taken", where=host,
+                            remedy="name another with --http-port, or none to take a free one")
+
+
+def _with_http_port(home: Home, config: NodeConfig, port: int) -> NodeConfig:
+    """The configuration with the port that was asked for, from now on. Raises ConflictError where it is taken."""
+    if port in (0, config.ports.http):
+        return config
+    _refuse_taken(config.host, port)
+    config = msgspec.structs.replace(config, ports=msgspec.structs.replace(config.ports, http=port))
+    home.save(config)
+    return config
 
 
 def _hostname() -> str:

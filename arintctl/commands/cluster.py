@@ -26,19 +26,21 @@ def up(session: Session, *,
        cluster: Annotated[str, typer.Option(help="The cluster's name, for a new home.")] = "local",
        node: Annotated[str, typer.Option(help="The node's name, for a new home (default: this machine's).")] = "",
        host: Annotated[str, typer.Option(help="The address to listen on, for a new home.")] = "127.0.0.1",
-       http_port: Annotated[int, typer.Option(help="The port of HTTP channels, for a new home.")] = 0,
+       http_port: Annotated[int, typer.Option(min=0, max=65535, show_default=False,
+                                              help="The port of HTTP channels (default: as before; 8080 or a free "
+                                                   "one).")] = 0,
        fsync: Annotated[bool, typer.Option(help="Sync to disk before saying yes, for a new home.")] = True,
        timeout: options.Timeout = "60s") -> None:
     """Start the cluster of this machine, and wait until a message passes through it.
 
-    It is idempotent. Ports that are taken are replaced by free ones when the home is made.
+    It is idempotent. A port that another program took meanwhile is replaced by a free one, which is told.
     """
     from arint.operations.up import UpArguments
     from arint.operations.up import up as operation
-    from arintctl.contexts import record
+    from arintctl.contexts import ports_of_others, record
 
     arguments = UpArguments(cluster=cluster, node=node, host=host, http_port=http_port, fsync=fsync,
-                            timeout=options.seconds_of(timeout))
+                            timeout=options.seconds_of(timeout), avoid=ports_of_others(session.home().path))
     result = session.run(lambda link, progress: operation(link, arguments, progress))
     record(session.home().path, session.settings.context or "")
     if session.is_data:

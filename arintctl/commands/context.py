@@ -18,7 +18,7 @@ app = commands()
 Name = Annotated[str, typer.Argument(help="The context's name.", autocompletion=complete_context)]
 
 CONTEXTS = Table((
-    Column("CURRENT", lambda row: "*" if row["current"] else ""),
+    Column("CURRENT", lambda row: "*" if row["current"] else " "),
     Column("NAME", lambda row: row["name"]),
     Column("HOME", lambda row: row["home"]),
 ), name=lambda row: str(row["name"]), empty="no contexts yet; arintctl up records one")

@@ -46,10 +46,10 @@ def demo(session: Session,
     """
     from arint.operations.demo import DemoArguments, find_example
     from arint.operations.demo import demo as operation
-    from arintctl.contexts import record
+    from arintctl.contexts import ports_of_others, record
 
     arguments = DemoArguments(folder=find_example(example), outage=options.seconds_of(outage),
-                              timeout=options.seconds_of(timeout))
+                              timeout=options.seconds_of(timeout), avoid=ports_of_others(session.home().path))
     result = session.run(lambda link, progress: operation(link, arguments, progress))
     record(session.home().path, session.settings.context or "")
     if session.is_data:

@@ -153,7 +153,8 @@ def _bind(host: str, port: int) -> socket.socket:
     except OSError as error:
         listening.close()
         raise ConflictError(f"cannot listen: {error.strerror or error}", where=f"{host}:{port}",
-                            remedy="free the port, or configure another one") from error
+                            remedy="end the program that listens there; or arintctl down, then up, which takes "
+                                   "a free port") from error
     return listening
 
 

@@ -7,6 +7,7 @@ import socket
 import sys
 from pathlib import Path
 
+import msgspec
 import pexpect
 import pytest
 
@@ -85,3 +86,26 @@ def test_the_editor_changes_a_body(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("VISUAL", "false")
     with pytest.raises(ArintError, match="editor failed"):
         _in_editor("x", ".txt")
+
+
+def test_a_new_home_leaves_the_ports_of_other_homes_alone(home: Home, tmp_path: Path,
+                                                          monkeypatch: pytest.MonkeyPatch) -> None:
+    from arintctl import contexts
+
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    contexts.record(home.path)
+    contexts.record(tmp_path / "gone")
+    taken = contexts.ports_of_others(tmp_path / "second")
+    assert home.load().ports.http in taken
+    second = prepare(Home(tmp_path / "second"), UpArguments(avoid=taken), silent)
+    assert not taken & set(msgspec.structs.astuple(second.ports))
+    assert contexts.ports_of_others(home.path) == frozenset()
+
+
+def test_progress_does_not_draw_over_a_stream_of_lines(home: Home) -> None:
+    code = ("from arintctl.progress import shown\n"
+            "with shown(quiet=False): print('a line'); print('another')")
+    child = pexpect.spawn(sys.executable, ["-c", code], encoding="utf-8", cwd=str(ROOT), timeout=30)
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.before == "a line\r\nanother\r\n"

@@ -25,13 +25,14 @@ def test_the_whole_story_as_a_tree() -> None:
     assert story_text(story).splitlines() == [
         "R  dead after 4.1s; came by channel orders-in at 1970-01-01T00:00:01.000Z",
         "└─ orders.start  done",
-        "   │  00:00:01.000Z done on n1/runner-1, attempt 1, 2ms, change set 3",
+        "   │  00:00:01.002Z done on n1/runner-1, attempt 1, took 2ms, set 3",
         "   ├─ orders.1-call-price  done",
-        "   │     00:00:01.100Z failed on n1/price-1, attempt 1, 2ms, change set 3, next try 00:00:05.000Z",
+        "   │     00:00:01.102Z failed on n1/price-1, attempt 1, took 2ms, set 3, next try 00:00:05.000Z",
         "   │         KeyError: KeyError: 'x'",
-        "   │     00:00:05.100Z done on n1/price-1, attempt 2, 2ms, change set 3",
+        "   │     00:00:05.102Z done on n1/price-1, attempt 2, took 2ms, set 3",
         "   └─ orders.2-send-db  dead",
-        "         00:00:01.300Z dead on n1/runner-1, attempt 1, 2ms, change set 3",
+        "         00:00:01.302Z dead on n1/runner-1, attempt 1, took 2ms, set 3",
         "             rejected: \\x1b[31mno table",
         "         is a dead letter: arintctl dlq show R",
     ]
+    assert all(len(line) <= 80 for line in story_text(story, 80).splitlines())

@@ -10,6 +10,7 @@ from arint.errors import ConflictError, NotFoundError, NotValidError
 from arint.home import Home
 from arint.operations.configuration import ApplyArguments, apply, delete, plan, rollback
 from arint.operations.connect import Link
+from arint.operations.desired import desired_from
 from arint.operations.history import applied, history
 from arint.operations.inventory import describe, export, get
 from arint.security.sealing import Sealer
@@ -89,7 +90,7 @@ async def test_changes_conflict_roll_back_and_are_refused_while_used(link: Link,
     second = await apply(link, arguments(folder, message="more"))
     assert [(change.kind, change.action) for change in second.changes] == [("Service", "changed")]
 
-    with pytest.raises(ConflictError, match="Flow/orders"):
+    with pytest.raises(ConflictError, match="flow/orders"):
         await delete(link, ["Service/price"], wait=False)
     with pytest.raises(NotFoundError):
         await delete(link, ["Service/other"], wait=False)
@@ -139,3 +140,17 @@ async def test_prune_removes_what_is_not_declared(link: Link, folder: Path) -> N
     assert {change.action for change in planned.changes} == {"changed", "removed"}
     await apply(link, arguments(other, prune=True))
     assert set((await applied(link))[1]) == {"Connection/db"}
+
+
+def test_secrets_are_told_with_all_other_problems(tmp_path: Path) -> None:
+    (tmp_path / "all.yaml").write_text(
+        "kind: Secret\nname: key\nfrom: {env: ARINT_TEST_NOT_SET}\n---\n"
+        "kind: Flow\nname: f\nsteps:\n  - call: service/nobody\n---\n"
+        "kind: Channel\nname: c\nhtp: {path: /c}\nto: flow/f\n")
+    with pytest.raises(NotValidError) as caught:
+        desired_from(Home(tmp_path / "home"), [tmp_path / "all.yaml"], {}, prune=False)
+    told = [str(problem) for problem in caught.value.problems]
+    assert len(told) == 3, told
+    assert "$ARINT_TEST_NOT_SET is not set" in told[0]
+    assert '"nobody"' in told[1]
+    assert '"htp"' in told[2]

@@ -127,3 +127,36 @@ async def test_a_body_that_is_not_text(link: Link, flow: str) -> None:
     await store(link, message, flow, "start")
     shown = await messages.show_message(link, message.id)
     assert (shown.body, shown.body_base64) == (None, "/wA=")
+
+
+async def test_the_list_knows_when_a_message_began_however_few_are_asked_for(link: Link, flow: str) -> None:
+    message = await a_dead_letter(link, flow)
+    place = Place(message.root, message.id, 0, flow, STAGE)
+    committer = Committer(await link.bus(), ACTIONS)
+    for number in range(2, 40):  # more than are read for one message
+        record = Action(root=message.root, message=message.id, flow=flow, stage=STAGE, attempt=number, outcome="failed",
+                        at=message.created + 1 + number, error="no price")
+        await committer.store(place.action(number), msgspec.json.encode(record), {})
+    await committer.close()
+    (newest,) = await messages.list_messages(link, messages.ListArguments(limit=1))
+    assert newest.id == message.id
+    assert newest.at == message.created
+    assert newest.attempts == 39
+
+
+async def test_a_rare_outcome_is_found_behind_many_others(link: Link, flow: str) -> None:
+    message = await a_dead_letter(link, flow)
+    place = Place(message.root, message.id, 0, flow, STAGE)
+    committer = Committer(await link.bus(), ACTIONS)
+    for number in range(2, 60):
+        record = Action(root=message.root, message=message.id, flow=flow, stage=STAGE, attempt=number, outcome="done",
+                        at=message.created + number)
+        await committer.store(place.action(number), msgspec.json.encode(record), {})
+    await committer.close()
+    found = await past(link, EventFilter(outcome="dead", limit=1))
+    assert [(record.root, record.outcome) for record in found] == [(message.root, "dead")]
+
+
+async def test_an_id_may_be_typed_in_lower_case(link: Link, flow: str) -> None:
+    message = await a_dead_letter(link, flow)
+    assert (await messages.story_of(link, message.id.lower())).id == message.id
