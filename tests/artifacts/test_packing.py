@@ -101,7 +101,8 @@ def test_links_and_devices_are_refused(tmp_path: Path, kind: bytes) -> None:
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("data", [b"", b"not gzip", gzip.compress(b"no tar" * 1000)[:-9]])
+@pytest.mark.parametrize("data", [b"", b"not gzip", gzip.compress(b"no tar" * 1000)[:-9]],
+                         ids=["empty", "not gzip", "cut off"])
 def test_what_is_no_archive_is_not_valid(tmp_path: Path, data: bytes) -> None:
     with pytest.raises(NotValidError):
         unpack(data, tmp_path / "out", "0" * 64)
