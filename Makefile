@@ -3,7 +3,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.stamp
-PACKAGES := arint arintctl nodeagent plugins tui
+# The tests wait for real engines most of the time: more processes than cores.
+WORKERS ?= 4
 
 .PHONY: up down test lint bench docs
 
@@ -15,7 +16,8 @@ down: $(STAMP)
 	$(BIN)/arintctl down
 
 test: $(STAMP)
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m "not chaos"
+	$(BIN)/pytest -m chaos -s
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
