@@ -80,7 +80,7 @@ def complete_dead(ctx: typer.Context, incomplete: str) -> list[str]:
 def _asked(ctx: typer.Context, question: Callable[[Link], Awaitable[list[str]]]) -> list[str]:
     """The answer of the cluster that the words so far name; nothing where it does not answer."""
     from arint.operations.connect import Link
-    from arintctl.session import Session, Settings
+    from arintctl.session import Session, Settings, silence_libraries
 
     async def ask() -> list[str]:
         async with asyncio.timeout(_WITHIN), Link(session.home()) as link:
@@ -88,6 +88,7 @@ def _asked(ctx: typer.Context, question: Callable[[Link], Awaitable[list[str]]])
 
     words = {**ctx.find_root().params, **{key: value for key, value in ctx.params.items() if value}}
     session = Session(Settings(home=words.get("home"), context=words.get("context")))
+    silence_libraries()
     try:
         return asyncio.run(ask())
     except (ArintError, OSError, TimeoutError):

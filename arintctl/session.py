@@ -35,6 +35,15 @@ class Settings(msgspec.Struct, frozen=True):
                         verbose=self.verbose or above.verbose)
 
 
+def silence_libraries() -> None:
+    """What they write on stderr, nobody who typed a command can act on; what matters is raised as an error of ours."""
+    import logging
+    import os
+
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # it warns when a server closes its TLS before we do
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # it tells each failed handshake
+
+
 class Session:
     """One call of one command."""
 
@@ -61,7 +70,6 @@ class Session:
     def run(self, operation: Callable[[Link, Progress], Awaitable[Result]]) -> Result:
         """Run an operation to its end, with its progress on stderr."""
         import asyncio
-        import logging
 
         from arint.operations.connect import Link
         from arintctl.progress import shown
@@ -70,8 +78,7 @@ class Session:
             async with Link(self.home()) as link:
                 return await operation(link, progress)
 
-        # asyncio warns on stderr when a server closes its TLS before we do; nobody who typed a command can act on that.
-        logging.getLogger("asyncio").setLevel(logging.ERROR)
+        silence_libraries()
         with shown(quiet=self.settings.quiet) as progress:
             return asyncio.run(whole(progress))
 

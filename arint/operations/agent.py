@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from arint.errors import TimedOutError, UnreachableError
+from arint.errors import ArintError, TimedOutError, UnreachableError
 from arint.home import Home
 
 Answer = TypeVar("Answer")
@@ -80,6 +80,14 @@ class Agent:
 
     def __init__(self, home: Home) -> None:
         self._home = home
+
+    async def answers(self) -> bool:
+        """Whether an agent listens at all."""
+        try:
+            async with self._connected():
+                return True
+        except ArintError:
+            return False
 
     async def status(self, *, within: float = 5.0) -> AgentStatus:
         """Where the node stands. Raises UnreachableError, or TimedOutError after `within` seconds."""

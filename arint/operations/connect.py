@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from arint.errors import UnreachableError
 from arint.home import Home, NodeConfig
 from arint.operations.agent import Agent
 
@@ -47,6 +49,7 @@ class Link:
         if self._etcd is None:
             from arint.store.connection import Etcd, Tls
 
+            await self._refuse_if_nothing_runs(self.config.ports.etcd_client)
             pem = self.home.identity("etcd-admin")
             endpoint = f"{self.config.host}:{self.config.ports.etcd_client}"
             self._etcd = await self._open.enter_async_context(Etcd([endpoint], Tls(pem.ca, pem.certificate, pem.key)))
@@ -70,8 +73,28 @@ class Link:
             from arint.bus.connection import Bus
             from arint.runtime.control import BusSettings
 
+            await self._refuse_if_nothing_runs(self.config.ports.nats)
             pem = self.home.identity("admin")
             server = f"tls://{self.config.host}:{self.config.ports.nats}"
             self._bus = await Bus.connect(BusSettings((server,), *pem), name="arintctl")
             self._open.push_async_callback(self._bus.close)
         return self._bus
+
+    async def _refuse_if_nothing_runs(self, port: int) -> None:
+        """An engine that is down for a moment is waited for; where no agent will start it again, at once none is.
+
+        Raises UnreachableError.
+        """
+        if not await self.agent.answers() and not await _listens(self.config.host, port):
+            raise UnreachableError("the cluster of this home does not run", where=str(self.home.path),
+                                   remedy="run: arintctl up")
+
+
+async def _listens(host: str, port: int) -> bool:
+    try:
+        async with asyncio.timeout(1.0):
+            _, writer = await asyncio.open_connection(host, port)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import time
 from pathlib import Path
 
 import msgspec
@@ -109,3 +110,14 @@ def test_progress_does_not_draw_over_a_stream_of_lines(home: Home) -> None:
     child.expect(pexpect.EOF)
     child.close()
     assert child.before == "a line\r\nanother\r\n"
+
+
+@pytest.mark.parametrize("words", [("get",), ("history",), ("message", "list"), ("why", "X"), ("export",)])
+def test_where_nothing_runs_a_command_says_so_at_once(home: Home, words: tuple[str, ...]) -> None:
+    begun = time.monotonic()
+    child = terminal(home, *words)
+    child.expect("does not run .run: arintctl up")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 6
+    assert time.monotonic() - begun < 4  # an engine that somebody will start again is waited for, 5 to 12 s
