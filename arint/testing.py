@@ -185,7 +185,7 @@ class FlowTest:
         flows = {item.resource.name: item.resource for item in declared if isinstance(item.resource, Flow)}
         for item in declared:
             if isinstance(item.resource, Service):
-                self.services[item.resource.name] = _Declared(item.folder, item.resource)
+                self.services[item.resource.name] = ServiceCode(item.folder, item.resource)
                 self.config[item.resource.name] = item.resource.config
         known |= flows
         if name in flows:
@@ -197,8 +197,8 @@ class FlowTest:
         return next(iter(flows.values()))
 
 
-class _Declared:
-    """A service of the manifest, loaded when first called."""
+class ServiceCode:
+    """What stands for a service: its own code below `folder`, loaded when first called."""
 
     def __init__(self, folder: Path, service: Service) -> None:
         self._folder = folder
@@ -206,6 +206,7 @@ class _Declared:
         self._function: Callable[..., Any] | None = None
 
     def load(self) -> Callable[..., Any]:
+        """The callable. Raises what importing it raises."""
         from arint.runtime.loader import load_callable
 
         if self._function is None:
@@ -229,7 +230,7 @@ class _Fakes:
             raise NotFoundError(f"nothing stands for service/{service}", where="arint.testing",
                                 remedy=f'services={{"{service}": …}}')
         fake = self._services[service]
-        if isinstance(fake, _Declared):
+        if isinstance(fake, ServiceCode):
             fake = fake.load()
         if callable(fake) and not isinstance(fake, BaseException):
             context = Context(message, service=service, stage=stage, config=self._config.get(service),

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from arint.errors import ArintError, NotFoundError
-from arint.flows import Effects, Output, Program, Reply, State, compile_flow, implicit_program, on_failure, run_stage
-from arint.message import Failure, Message
+from arint.errors import NotFoundError
+from arint.message import Message
 from arint.operations.history import applied
 from arint.operations.messages import body_text
 from arint.operations.progress import Progress, Step, silent
@@ -20,9 +17,10 @@ from arint.resources.kinds import Flow, Resource, Service
 
 if TYPE_CHECKING:
     from arint.operations.connect import Link
+    from arint.testing import FlowRun, Sent, StepRecord
 
-_MOST_STAGES = 1000
-_log = logging.getLogger("arint.flow.test")
+_MOST_FLOWS = 100
+"""That one sample may lead to: flows may send to each other for ever."""
 
 
 class FlowTestArguments(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +48,8 @@ class StepResult(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     body_base64: str | None = None
     headers: dict[str, str] = {}
     variables: dict[str, Any] = {}
+    unchanged: bool = False
+    """Whether the message is the one that the step before left."""
 
 
 class DeliveryResult(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -83,10 +83,9 @@ async def try_flow(link: Link, arguments: FlowTestArguments, progress: Progress 
 
         raise NotFoundError(f"there is no flow {arguments.flow!r}", remedy=nearest(arguments.flow, flows))
     services = {one.name: one for one in resources.values() if isinstance(one, Service)}
-    run = _Run(flows, _Recorder(services, folders, arguments.answers), progress)
     message = Message.new(arguments.body, headers=arguments.headers, content_type=arguments.content_type,
                           channel="flow-test")
-    return await run.whole(arguments.flow, message)
+    return await _Trial(flows, services, folders, arguments.answers, progress).whole(arguments.flow, message)
 
 
 async def _resources(link: Link, arguments: FlowTestArguments) -> tuple[dict[str, Resource], dict[str, Path]]:
@@ -102,113 +101,78 @@ async def _resources(link: Link, arguments: FlowTestArguments) -> tuple[dict[str
                        if isinstance(one, Service)}
 
 
-class _Run:
-    """Runs stage after stage, as the workers would, without storing between them."""
+class _Trial:
+    """The flow as `arint.testing` runs it, and then the flows and services that it sends to."""
 
-    def __init__(self, flows: Mapping[str, Flow], recorder: _Recorder, progress: Progress) -> None:
-        self._flows = flows
-        self._recorder: Effects = recorder
-        self._record = recorder
+    def __init__(self, flows: Mapping[str, Flow], services: Mapping[str, Service], folders: Mapping[str, Path],
+                 answers: Mapping[str, bytes], progress: Progress) -> None:
+        from arint.testing import ServiceCode
+
+        self._flows = dict(flows)
+        self._services: dict[str, Any] = {name: ServiceCode(folders[name], one) for name, one in services.items()}
+        self._services |= _answers_of("service", answers)
+        self._config = {name: one.config for name, one in services.items()}
+        self._connections = {**_answers_of("connection", answers), **answers}
+        self._secrets = {name: b"" for one in services.values() for name in one.secrets}
+        self._secrets |= _answers_of("secret", answers)
         self._progress = progress
         self._steps: list[StepResult] = []
-        self._programs: dict[str, Program] = {}
+        self._deliveries: list[DeliveryResult] = []
 
     async def whole(self, flow: str, message: Message) -> FlowTestResult:
-        waiting = [Output(flow, "start", message)]
-        failure: Failure | None = None
-        for _ in range(_MOST_STAGES):
-            if not waiting:
-                break
-            following, failed = await self._stage(waiting.pop(0))
-            waiting += following
-            failure = failure or failed
+        """Everything that comes of the message."""
+        runs: list[FlowRun] = []
+        waiting = [(self._flows[flow], message)]
+        while waiting and len(runs) < _MOST_FLOWS:
+            following, given = waiting.pop(0)
+            run = await self._run(following, given)
+            runs.append(run)
+            waiting += [(target, sent.message) for sent in run.sent if (target := self._flow_of(sent.target))]
+        failure = next((run.failure for run in runs if run.failure), None)
         return FlowTestResult(
             flow=flow, state="dead" if failure else "done", steps=tuple(self._steps),
-            deliveries=tuple(self._record.deliveries), log=tuple(self._record.lines),
+            deliveries=tuple(self._deliveries),
+            log=tuple(f"{level}: {text}" for run in runs for level, text in run.logs),
             error_kind=failure.kind if failure else "", error=failure.message if failure else "",
             where=failure.where if failure else "")
 
-    async def _stage(self, given: Output) -> tuple[list[Output], Failure | None]:
-        """What a stage stores next, and why it failed for good."""
-        if given.flow.startswith("topic="):
-            self._record.delivered(given.label, given.message.body, {})
-            return [], None
-        self._progress(Step(given.label))
-        program = self._program(given.flow)
-        try:
-            result = await run_stage(program, given.stage, given.message, self._recorder,
-                                     trace=partial(self._trace, given))
-        except Exception as error:  # whatever user code raises is a result here
-            failure = _failure(error, given.stage)
-            caught = on_failure(program, given.stage, given.message, failure)
-            return ([caught], None) if caught else ([], failure)
-        return list(result.outputs), None
+    async def _run(self, flow: Flow, message: Message) -> FlowRun:
+        from arint.testing import FlowTest
 
-    def _program(self, flow: str) -> Program:
-        if flow not in self._programs:
-            self._programs[flow] = (compile_flow(self._flows[flow], self._flows) if flow in self._flows
-                                    else implicit_program(flow))
-        return self._programs[flow]
+        self._progress(Step(f"running flow {flow.name}"))
+        test = FlowTest(flow, services=self._services, connections=self._connections, flows=self._flows,
+                        config=self._config, secrets=self._secrets)
+        run = await test.run_async(message)
+        before = message
+        for step in run.steps:
+            self._steps.append(_step(flow.name, step, before))
+            before = step.message
+        self._deliveries += [_delivery(sent) for sent in run.sent if self._flow_of(sent.target) is None]
+        return run
 
-    def _trace(self, given: Output, path: str, key: str, name: str, state: State) -> None:
-        step = f"{path}-{key} {name}".rstrip()
-        message = state.message()
-        text, coded = body_text(message.body)
-        self._steps.append(StepResult(flow=given.flow, stage=given.stage, step=step, body=text, body_base64=coded,
-                                      headers=message.headers, variables=message.variables))
+    def _flow_of(self, target: str) -> Flow | None:
+        """The flow that takes what is sent there; None for what leaves the cluster."""
+        kind, _, name = target.partition("/")
+        if kind == "service" and name in self._services:
+            return Flow(name=f"service={name}", steps=[{"call": target}])
+        return self._flows.get(name) if kind == "flow" else None
 
 
-class _Recorder:
-    """The world outside: services are run or answered for, deliveries are written down."""
-
-    def __init__(self, services: Mapping[str, Service], folders: Mapping[str, Path],
-                 answers: Mapping[str, bytes]) -> None:
-        self._services = services
-        self._folders = folders
-        self._answers = answers
-        self.deliveries: list[DeliveryResult] = []
-        self.lines: list[str] = []
-
-    async def call(self, service: str, message: Message, idempotency_key: str, timeout: float) -> Reply:
-        """The answer given for it, or that of its own code."""
-        answer = self._answers.get(f"service/{service}")
-        if answer is not None:
-            return Reply(msgspec.structs.replace(message, body=answer))
-        return await self._really(self._services[service], message, idempotency_key)
-
-    async def _really(self, service: Service, message: Message, key: str) -> Reply:
-        from arint.runtime.loader import load_callable
-        from arint.sdk import Context, Handler
-
-        handler = Handler(load_callable(self._folders[service.name], service.source, digest=service.code))
-        context = Context(message, service=service.name, stage=key, config=service.config,
-                          secrets={name: self._answers.get(f"secret/{name}", b"") for name in service.secrets},
-                          log=_log)
-        return await handler.handle(message, context)
-
-    async def send(self, target: str, message: Message, options: Mapping[str, Any], idempotency_key: str,
-                   timeout: float) -> bytes | None:
-        """Write it down."""
-        self.delivered(target, message.body, dict(options))
-        return self._answers.get(target)
-
-    async def callback(self, url: str, method: str, headers: Mapping[str, str], body: bytes, idempotency_key: str,
-                       timeout: float) -> None:
-        """Write it down."""
-        self.delivered(f"{method} {url}", body, {"headers": dict(headers)} if headers else {})
-
-    def log(self, level: str, text: str, message: Message) -> None:
-        """Keep the line."""
-        self.lines.append(f"{level}: {text}")
-
-    def delivered(self, target: str, body: bytes, options: dict[str, Any]) -> None:
-        """Write down what would have been sent."""
-        text, coded = body_text(body)
-        self.deliveries.append(DeliveryResult(target=target, body=text, body_base64=coded, options=options))
+def _answers_of(kind: str, answers: Mapping[str, bytes]) -> dict[str, bytes]:
+    return {target.partition("/")[2]: body for target, body in answers.items() if target.startswith(f"{kind}/")}
 
 
-def _failure(error: Exception, stage: str) -> Failure:
-    from arint.flows.run import failed_step
+def _step(flow: str, step: StepRecord, before: Message) -> StepResult:
+    after = step.message
+    text, coded = body_text(after.body)
+    same = (after.body, after.headers, after.variables) == (before.body, before.headers, before.variables)
+    return StepResult(flow=flow, stage=step.stage, step=f"{step.path}-{step.key} {step.name}".rstrip(), body=text,
+                      body_base64=coded, headers=after.headers, variables=after.variables, unchanged=same)
 
-    kind = error.title if isinstance(error, ArintError) else type(error).__name__
-    return Failure(kind=kind, message=str(error), where=failed_step(error) or stage)
+
+def _delivery(sent: Sent) -> DeliveryResult:
+    text, coded = body_text(sent.message.body)
+    options = dict(sent.options)
+    method = str(options.pop("method", "")) if "://" in sent.target else ""
+    return DeliveryResult(target=f"{method} {sent.target}".lstrip(), body=text, body_base64=coded,
+                          options={**options, **({"headers": dict(sent.headers)} if sent.headers else {})})

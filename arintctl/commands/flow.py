@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from arint.errors import ArintError, NotFoundError, UsageError
+from arintctl import layout
 from arintctl.completion import complete_flow
-from arintctl.output import columned, write
+from arintctl.output import Column, Table, aligned, write
 from arintctl.session import Session
 from arintctl.text import printable
 from arintctl.verb import commands, verb
@@ -50,7 +51,8 @@ def test(session: Session,
     else:
         write(_told(result))
     if result.state == "dead":
-        raise ArintError(f"{result.error_kind}: {result.error}", where=f"{result.flow}.{result.where}")
+        error = result.error.removeprefix(f"{result.where}: ")
+        raise ArintError(f"{result.error_kind}: {error}", where=f"{result.flow}.{result.where}")
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -72,19 +74,26 @@ def _read(file: Path) -> bytes:
 def _told(result: FlowTestResult) -> str:
     parts = [_step(step) for step in result.steps]
     if result.deliveries:
-        rows = [["WOULD BE SENT TO", "BODY"], *([one.target, _body(one)] for one in result.deliveries)]
-        parts.append(columned([[printable(cell) for cell in row] for row in rows]))
+        parts.append(aligned(result.deliveries, DELIVERIES, wide=False, width=layout.width()))
     parts += [printable("\n".join(result.log), multiline=True)] if result.log else []
     parts.append(f"flow {result.flow}: {result.state}")
     return "\n\n".join(parts)
 
 
 def _step(step: StepResult) -> str:
-    lines = [f"{step.flow}.{step.stage}  {step.step}", f"    {_body(step)}"]
-    lines += [f"    {name} = {value}" for name, value in step.variables.items()]
-    return "\n".join(map(printable, lines))
+    title = printable(f"{step.flow}.{step.stage}  {step.step}")
+    if step.unchanged:
+        return f"{title}\n    (unchanged)"
+    lines = [_body(step), *(f"{name} = {value}" for name, value in step.variables.items())]
+    return "\n".join([title, *(layout.wrapped(printable(line), layout.width(), "    ", "    ") for line in lines)])
 
 
 def _body(of: StepResult | DeliveryResult) -> str:
     """On one line: white space between JSON's words says nothing."""
     return " ".join(of.body.split()) if of.body is not None else f"(base 64) {of.body_base64}"
+
+
+DELIVERIES = Table((
+    Column("WOULD BE SENT TO", lambda one: one.target),
+    Column("BODY", _body, long=True),
+), name=lambda one: str(one.target))

@@ -40,3 +40,22 @@ def test_what_would_die_says_why() -> None:
     assert "rejected" in done.stderr
     assert "orders.0-validate" in done.stderr
     assert "flow orders: dead" in done.stdout
+
+
+def test_what_a_flow_sends_to_other_flows_and_services_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "all.yaml").write_text(
+        "kind: Service\nname: twice\nsource: code.py:twice\n---\n"
+        "kind: Connection\nname: out\nhttp: {url: 'http://127.0.0.1:1/'}\n---\n"
+        "kind: Flow\nname: first\nsteps:\n  - send: {to: flow/second}\n  - send: {to: service/twice}\n---\n"
+        "kind: Flow\nname: second\nsteps:\n  - set: {body.n: body.n + 1}\n  - send: {to: connection/out}\n")
+    (tmp_path / "code.py").write_text("def twice(x: dict) -> dict:\n    return {'n': x['n'] * 2}\n")
+    (tmp_path / "sample.json").write_text('{"n": 20}')
+    done = subprocess.run([sys.executable, "-m", "arintctl", "flow", "test", "first", str(tmp_path / "sample.json"),
+                           "-f", str(tmp_path / "all.yaml"), "-o", "json"], capture_output=True, text=True, timeout=60,
+                          cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert [one["target"] for one in result["deliveries"]] == ["connection/out"]
+    assert json.loads(result["deliveries"][0]["body"]) == {"n": 21}
+    assert {step["flow"] for step in result["steps"]} == {"first", "second", "service=twice"}
+    assert json.loads(result["steps"][-1]["body"])["n"] in (21, 40)
