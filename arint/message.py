@@ -75,9 +75,9 @@ class Message(msgspec.Struct, omit_defaults=True, kw_only=True):
 
     @classmethod
     def new(cls, body: bytes, **known: Any) -> Message:
-        """A message from outside: with a new id, which is its root too."""
+        """A message from outside: with a new id, which is its root too, unless `known` says otherwise."""
         identity = new_id()
-        return cls(id=identity, root=identity, body=body, created=time.time(), **known)
+        return cls(body=body, **{"id": identity, "root": identity, "created": time.time(), **known})
 
     def derive(self, stage: str, index: int, **changes: Any) -> Message:
         """A child of this message: its id is derived from this one, `stage` and `index`; it keeps the root."""
