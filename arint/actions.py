@@ -6,7 +6,9 @@ from typing import Literal
 
 import msgspec
 
-Outcome = Literal["accepted", "done", "failed", "deferred", "dead", "caught", "replayed", "edited", "dropped"]
+Outcome = Literal["accepted", "done", "failed", "deferred", "suspected", "dead", "caught", "replayed", "edited",
+                  "dropped"]
+"""`suspected`: its worker was lost before, now it is tried alone; written before the attempt."""
 
 
 class Action(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -34,8 +34,10 @@ def json_mistake(body: bytes, error: Exception) -> RejectedError:
     """What msgspec raised, in words."""
     if isinstance(error, RecursionError):
         return _too_deep()
-    if isinstance(error, UnicodeDecodeError):
-        return RejectedError(f"the body is not UTF-8: byte {error.start}")
+    try:
+        body.decode()
+    except UnicodeDecodeError as mistake:
+        return RejectedError(f"the body is not UTF-8: byte {mistake.start}")
     return RejectedError(f"the body is not JSON: {error}" if body.strip() else "the body is empty, not JSON")
 
 

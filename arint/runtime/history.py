@@ -14,11 +14,15 @@ _ENDS = frozenset({"done", "dead", "caught"})
 
 
 class History(msgspec.Struct, frozen=True):
-    """Counts of the stage's records. `finished`: an attempt has ended it, and only the ack was lost."""
+    """Counts of the stage's records. `finished`: an attempt has ended it, and only the ack was lost.
+
+    `records` are the attempts that came to an end; `suspected` counts those that were begun alone.
+    """
 
     failed: int = 0
     deferrals: int = 0
     records: int = 0
+    suspected: int = 0
     first_deferral: float = 0.0
     finished: bool = False
 
@@ -30,10 +34,12 @@ class History(msgspec.Struct, frozen=True):
 
 def summarize(actions: list[Action]) -> History:
     """The history that these records tell."""
+    suspected = sum(action.outcome == "suspected" for action in actions)
     deferred = [action.at for action in actions if action.outcome == "deferred"]
     return History(
         failed=sum(action.outcome == "failed" for action in actions),
-        deferrals=len(deferred), records=len(actions), first_deferral=min(deferred, default=0.0),
+        deferrals=len(deferred), records=len(actions) - suspected, suspected=suspected,
+        first_deferral=min(deferred, default=0.0),
         finished=any(action.outcome in _ENDS for action in actions),
     )
 

@@ -35,9 +35,11 @@ log = logging.getLogger(__name__)
 DETAIL_LIMIT = 4000
 """Characters of a traceback that are kept with a dead letter."""
 SUSPECT_AFTER = 2
-"""Unexplained deliveries (its worker died) after which a message is processed alone."""
-CONDEMNED_AFTER = 6
-"""Unexplained deliveries after which a message is a dead letter."""
+"""Unexplained deliveries (its worker died, or held it too long) after which a message is processed alone."""
+CONDEMNED_AFTER = 3
+"""Attempts alone, none of which came to an end, after which a message is a dead letter."""
+BEHIND_OTHERS = 0.2
+"""Seconds for each attempt alone that a suspect lets others go first: the innocent are done before it strikes again."""
 STALLED_DELAY = 1.0
 
 
@@ -68,8 +70,8 @@ class StageProcessor:
         try:
             if self.outlet is not None:  # may wait long for its system: it must not keep the gate from closing
                 await self._attempt(incoming, place, message, past)
-            elif (lost := incoming.delivered - 1 - past.records) >= SUSPECT_AFTER:
-                await self._handle_suspect(incoming, place, message, past, lost)
+            elif incoming.delivered - 1 - past.records >= SUSPECT_AFTER:
+                await self._handle_suspect(incoming, place, message, past)
             else:
                 await self._desk.gate.enter()
                 try:
@@ -80,15 +82,21 @@ class StageProcessor:
             log.warning("%s: %s; tried again", place.subject, error)
             incoming.nak(STALLED_DELAY)
 
-    async def _handle_suspect(self, incoming: Incoming, place: Place, message: Message, past: History,
-                              lost: int) -> None:
-        """Its workers died while they held it: alone now, so that it takes nobody with it, and not for ever."""
-        if lost >= CONDEMNED_AFTER:
-            failure = Failure(kind="worker lost", where=self.stage,
-                              message=f"the worker died or was lost {lost} times while it held this message")
+    async def _handle_suspect(self, incoming: Incoming, place: Place, message: Message, past: History) -> None:
+        """Its workers may have died of it: alone now, so that it takes nobody with it, and not for ever.
+
+        Others that were in the same worker, or waited long, are suspects as well: only what was begun alone, and had no
+        end, is proof.
+        """
+        if past.suspected >= CONDEMNED_AFTER:
+            failure = Failure(kind="worker lost", where=self.stage, message=(
+                f"its worker died or hung each of the {past.suspected} times that it processed this message alone"))
             await self._give_up(incoming, place, message, failure, time.time())
             return
+        await asyncio.sleep(past.suspected * BEHIND_OTHERS)
         async with self._desk.gate.alone():
+            await self._record(place, message, "suspected", time.time(),
+                               token=f"{message.attempt}!{past.records}-{past.suspected}")
             await self._attempt(incoming, place, message, past)
 
     async def _attempt(self, incoming: Incoming, place: Place, message: Message, past: History) -> None:

@@ -28,6 +28,7 @@ from arint.runtime.loader import load_callable
 from arint.runtime.processor import StageProcessor
 from arint.runtime.programs import Programs
 from arint.runtime.stages import Key, Stages
+from arint.runtime.watchdog import Watchdog
 from arint.sdk import Context, Handler
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class ServiceUnit:
         self._stages = Stages(desk)
         self._host: Host | None = None
         self._subscription: Subscription | None = None
+        self._watchdog = Watchdog()
 
     async def apply(self, orders: Orders) -> None:
         """Load the code; take every stage that calls this service, in whatever flow."""
@@ -56,6 +58,7 @@ class ServiceUnit:
         if self._host is None:
             self._host = await asyncio.to_thread(Host.load, service, orders, self._desk)
         self._host.configure(service, orders)
+        self._watchdog.watch(seconds(service.timeout))
         programs = Programs(orders)
         target = f"service/{service.name}"
         wanted: dict[Key, StageProcessor] = {}
@@ -79,6 +82,7 @@ class ServiceUnit:
         if self._subscription is not None:
             await self._subscription.close(grace)
         await self._stages.stop(grace)
+        await self._watchdog.stop()
         if self._host is not None:
             self._host.close()
 

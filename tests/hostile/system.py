@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -47,6 +48,8 @@ class System:
         """Stop all and remove the home."""
         if (self.home / "node.json").exists():
             self.run("down", "--purge", "--yes", "--grace", "5s")
+        elif self.home.exists():  # an `up` that was refused leaves empty folders
+            shutil.rmtree(self.home)
 
     def run(self, *words: str, timeout: float = 120.0) -> subprocess.CompletedProcess[str]:
         """Run arintctl; whatever comes of it."""
