@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from arint.errors import ArintError, TimedOutError
@@ -30,7 +30,7 @@ async def wait_until_ready(link: Link, change_set: int, resources: Mapping[str, 
     wanted = wanted_instances(resources)
     while True:
         status = await link.agent.status()
-        refuse_failed(status, change_set)
+        refuse_failed(status, change_set, wanted)
         late = late_instances(status, change_set) + missing_services(status, wanted)
         if not late and status.change_set >= change_set:
             progress(Step(f"change set {change_set} runs", done=True))
@@ -65,10 +65,10 @@ def late_instances(status: AgentStatus, change_set: int) -> list[str]:
             if item.state != "draining" and (item.state != "ready" or item.change_set < change_set)]
 
 
-def refuse_failed(status: AgentStatus, change_set: int) -> None:
-    """Raise ArintError if an instance of the change set failed."""
+def refuse_failed(status: AgentStatus, change_set: int, wanted: Collection[str]) -> None:
+    """Raise ArintError if an instance of the change set failed; one that nobody wants any more is about to leave."""
     for item in status.instances:
-        if item.state == "failed" and item.change_set >= change_set:
+        if item.state == "failed" and item.change_set >= change_set and item.service in wanted:
             raise ArintError(f"{item.instance} failed\n{_words(item)}", where=f"node {status.node}",
                              remedy=f"correct it and apply again, or: arintctl rollback; more: "
                                     f"arintctl logs {item.instance}")

@@ -91,6 +91,7 @@ def test_up_again_changes_nothing_and_says_so(cluster: Cluster) -> None:
     again = cluster.json("up")
     assert again["already_running"]
     assert again["status"]["pid"] == before["pid"]
+    assert "arintctl down" in cluster("up", "--http-port", "1", code=4)
 
 
 def test_status_and_get_show_what_runs(cluster: Cluster) -> None:
@@ -101,6 +102,10 @@ def test_status_and_get_show_what_runs(cluster: Cluster) -> None:
     service = cluster.json("get", "service/twice")
     assert (service["status"]["ready"], service["status"]["desired"]) == (1, 1)
     assert "twice" in cluster("get")
+    assert cluster.json("get", "service", "twice")["name"] == "twice"
+    assert cluster.json("describe", "channel", "numbers")["used_by"] == []
+    assert "there is no service 'nobody'" in cluster("get", "service", "nobody", code=3)
+    assert cluster("export", "service/nobody", code=3)
     assert cluster("get", "flows", "-o", "name") == "flow/doubled\n"
 
 
@@ -123,6 +128,7 @@ def test_a_dead_letter_is_edited_and_replayed(cluster: Cluster) -> None:
     listed = cluster.json("dlq", "list")
     assert message in [letter["message"] for letter in listed]
     assert "KeyError" in cluster("dlq", "show", message)
+    assert "died again" in cluster("dlq", "replay", message, code=1)
     (cluster.folder / "right.json").write_text('{"number": 4}')
     cluster("dlq", "edit", message, "--body", "right.json")
     cluster("dlq", "replay", message)
@@ -163,6 +169,7 @@ def test_every_problem_of_a_manifest_is_listed(cluster: Cluster) -> None:
 def test_logs_and_doctor(cluster: Cluster) -> None:
     cluster("logs", "agent", "-n", "5")
     assert cluster("logs", "nothing", code=3)
+    cluster("logs", "runner", "-n", "5")
     checks = {check["name"]: check for check in cluster.json("doctor")}
     assert not [name for name, check in checks.items() if check["state"] == "failed"]
 
