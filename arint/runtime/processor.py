@@ -25,6 +25,7 @@ from arint.plugins import FullError
 from arint.resources.quantities import seconds
 from arint.runtime.failpoints import failpoint
 from arint.runtime.history import History, history_of
+from arint.runtime.within import within
 
 if TYPE_CHECKING:
     from arint.runtime.desk import Desk
@@ -134,10 +135,8 @@ class StageProcessor:
         self._desk.processed += 1
 
     async def _run(self, message: Message) -> StageResult:
-        if not self.timeout:
-            return await run_stage(self.program, self.stage, message, self._effects)
-        async with asyncio.timeout(self.timeout):
-            return await run_stage(self.program, self.stage, message, self._effects)
+        work = run_stage(self.program, self.stage, message, self._effects)
+        return await (within(self.timeout, work) if self.timeout else work)
 
     async def _store(self, outputs: tuple[Output, ...]) -> None:
         if len(outputs) == 1:

@@ -29,6 +29,7 @@ from arint.runtime.processor import StageProcessor
 from arint.runtime.programs import Programs
 from arint.runtime.stages import Key, Stages
 from arint.runtime.watchdog import Watchdog
+from arint.runtime.within import within
 from arint.sdk import Context, Handler
 
 log = logging.getLogger(__name__)
@@ -127,8 +128,7 @@ class Host:
                               stage=idempotency_key)
             running = self._handler.handle(message, context, self._threads)
             try:
-                async with asyncio.timeout(limit):
-                    return await running
+                return await within(limit, running)
             except TimeoutError:
                 self._count_stuck()
                 raise TimedOutError(f"no result within {limit:g} s", where=f"service/{service}",
