@@ -12,11 +12,13 @@ from arint.engines.engine import PROBE_TIMEOUT, Engine
 from arint.engines.process import keep_running
 from arint.errors import ArintError
 from arint.operations.agent import EngineStatus
+from nodeagent.full_disk import FullDisk
 
 log = logging.getLogger(__name__)
 
 _UNTIL_READY = 0.05
 _WHEN_AWAY = 0.5
+_LOOK_AT_DISK = 2.0
 HUNG_AFTER = 60.0
 """Seconds without an answer after which a running engine is killed, to be started anew."""
 
@@ -36,6 +38,7 @@ class Keeper:
         self.error = ""
         self._new_process = asyncio.Event()
         self._on_change = on_change
+        self._full_disk = FullDisk(engine.process.log_file)
         self._starts = 0
         self._answered = time.monotonic()
 
@@ -44,6 +47,7 @@ class Keeper:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._keep_running())
             tasks.create_task(self._probe())
+            tasks.create_task(self._heed_disk())
 
     async def _keep_running(self) -> None:
         while True:
@@ -64,12 +68,21 @@ class Keeper:
         self._starts += 1
         self._new_process.set()
         self._answered = time.monotonic()
+        self._full_disk.begin()
         log.info("%s runs as process %s", self.engine.name, self.engine.process.pid)
 
     def _ended(self, exit_code: int | None, delay: float) -> None:
         last = self.engine.process.log_tail().strip().rpartition("\n")[2][:300]
         self._set(f"it ended with {exit_code}; its log ends: {last}")
         log.warning("%s ended with %s; it is started again in %.1f s", self.engine.name, exit_code, delay)
+
+    async def _heed_disk(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_AT_DISK)
+            if self.engine.process.running and await asyncio.to_thread(self._full_disk.is_over):
+                log.warning("%s met a full disk; there is room again, so it is started anew", self.engine.name)
+                self._full_disk.begin()
+                await self.engine.process.stop()
 
     def _set(self, error: str) -> None:
         self.error = error

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _POLL = 0.05
 AGENT = "agent"
+LEAST_DISK = 256 * 2**20
 
 
 class UpArguments(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,6 +121,7 @@ def prepare(home: Home, arguments: UpArguments, progress: Progress) -> NodeConfi
     home.make_folders()
     if not home.exists:
         progress(Step(f"making the home {home.path}"))
+        _check_disk(home)
         home.save(_new_config(arguments))
     config = home.load()
     ensure_pki(home, tuple(dict.fromkeys((config.host, "127.0.0.1", "localhost"))))
@@ -174,6 +176,17 @@ def _with_http_port(home: Home, config: NodeConfig, port: int) -> NodeConfig:
     config = msgspec.structs.replace(config, ports=msgspec.structs.replace(config.ports, http=port))
     home.save(config)
     return config
+
+
+def _check_disk(home: Home) -> None:
+    """etcd takes 64 MiB for its log before it says a word; without them it would only end, again and again."""
+    from arint.engines.machine import disk_free
+
+    free = disk_free(home.path)
+    if free < LEAST_DISK:
+        raise ArintError(f"there is too little space on the disk: {free // 2**20} MiB free of the "
+                         f"{LEAST_DISK // 2**20} MiB that a new node needs", where=str(home.path),
+                         remedy="make room, or name a home on another disk with --home")
 
 
 def _hostname() -> str:

@@ -26,6 +26,7 @@ class Desk:
     def __init__(self, bus: Bus, orders: Orders) -> None:
         self.bus = bus
         self.node = orders.node
+        self.home = Path(orders.home)
         self.instance = orders.instance
         self.change_set = orders.change_set
         self.gate = Gate()
@@ -36,7 +37,7 @@ class Desk:
         self._known_streams: set[str] = set()
         self._dead_letters = DeadLetters(bus)
         self._actions = Committer(bus, ACTIONS, grouped=self._grouped)
-        file = Path(orders.home) / "log" / f"actions-{orders.instance}.jsonl"
+        file = self.home / "log" / f"actions-{orders.instance}.jsonl"
         self.journal = Journal(self._actions, file)
 
     async def ensure_flow(self, flow: str, *, max_bytes: int) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -21,7 +23,9 @@ from arint.resources.quantities import seconds
 from arint.runtime.desk import Desk
 
 FILL_INTERVAL = 0.5
-"""How often the streams' fill is looked at, in seconds."""
+"""How often the streams' fill, and the disk's, is looked at, in seconds."""
+DISK_RESERVE = 64 * 2**20
+"""Bytes that are left on the disk for what was accepted: with less, nothing new is."""
 _decode_action = msgspec.json.Decoder(Action).decode
 _ENDS = frozenset({"done", "caught", "replayed", "dropped"})
 Stage = tuple[int, str, str]
@@ -39,7 +43,7 @@ class Intake:
         self._limits: dict[str, int] = {}
         self._secrets: Mapping[str, bytes] = {}
         self._full: set[str] = set()
-        self._measured = asyncio.Event()
+        self._disk_full = False
 
     def update(self, channels: Mapping[str, Channel], limits: Mapping[str, int], secrets: Mapping[str, bytes]) -> None:
         """From now on: these channels; what each flow's stream may hold (bytes); these secrets."""
@@ -54,6 +58,8 @@ class Intake:
                      traceparent: str = "") -> Accepted:
         """Store one message as the start of the channel's flow; returns when it is on disk."""
         flow = self._flows[channel]
+        if self._disk_full:
+            raise FullError("the disk is full")
         if flow in self._full:
             raise FullError(f"the queue of {flow} is full")
         message = Message.new(body, content_type=content_type, headers=dict(headers), channel=channel, caller=caller,
@@ -111,6 +117,7 @@ class Intake:
     async def measure(self) -> None:
         """Watch how full the streams are, for ever: a full queue answers 503 before the broker has to refuse."""
         while True:
+            self._disk_full = _free(self._desk.home) < DISK_RESERVE
             for flow, limit in list(self._limits.items()):
                 try:
                     state = await streams.state(self._desk.bus, stream_of(flow))
@@ -122,6 +129,13 @@ class Intake:
     async def close(self) -> None:
         """Finish what has begun."""
         await self._ledger.close()
+
+
+def _free(folder: Path) -> int:
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return DISK_RESERVE  # nothing is known: let the broker say
 
 
 def state_of(actions: list[Action], waiting: set[Stage]) -> dict[str, Any]:
