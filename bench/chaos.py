@@ -16,5 +16,5 @@ def measure(runs: int) -> list[Figure]:
                            capture_output=True, text=True)
     lines = ended.stdout.strip().splitlines()
     verdict = lines[0] if lines else f"no verdict: {ended.stderr.strip()[-300:]}"
-    return [Figure(f"drill of {MESSAGES:,} messages, the judge finds fault (0: no)", float(ended.returncode != 0), "", 0,
-                   "less", verdict)]
+    return [Figure(f"drill of {MESSAGES:,} messages, the judge finds fault (0: no)", float(ended.returncode != 0), "",
+                   0, "less", verdict)]
