@@ -19,6 +19,7 @@ from arint.errors import ArintError
 from arint.home import Home
 from arint.operations.agent import AgentStatus, LogLine
 from arint.registry.records import NodeRecord
+from arint.resources.versions import version_of
 from arint.runtime.control import BusSettings
 from arint.store.connection import Etcd, Tls
 from arint.store.election import Election
@@ -29,7 +30,6 @@ from nodeagent import helper, logs
 from nodeagent.bell import Bell
 from nodeagent.control_socket import ControlSocket, Follow, Logs, Question
 from nodeagent.crew import Crew
-from nodeagent.desired import version_of
 from nodeagent.engine_room import Keeper
 from nodeagent.membership import Membership, keep_membership
 from nodeagent.orders import Surroundings

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-
-import msgspec
-
 from arint.availability.model import Wanted
-from arint.resources.kinds import Limits, Placement, Service, Update
+from arint.resources.kinds import Service
 from arint.resources.quantities import seconds
+from arint.resources.versions import version_of
 from nodeagent.configuration import Configuration
 
 RUNNER = "system/runner"
@@ -26,13 +23,6 @@ def wanted(configuration: Configuration, release: str) -> list[Wanted]:
     system += [_system(f"{SYSTEM}{transport}", release, surge=False) for transport in transports]
     return system + [_service(service, configuration.revisions.get(f"Service/{service.name}", ""))
                      for service in configuration.services.values()]
-
-
-def version_of(service: Service) -> str:
-    """What a process is of the service: changes to anything else (replicas, placement, …) need no new process."""
-    same_process = msgspec.structs.replace(service, replicas=1, mode="replicated", description="", include=[],
-                                           placement=Placement(), update=Update(), resources=Limits())
-    return hashlib.sha256(msgspec.json.encode(same_process, order="deterministic")).hexdigest()[:16]
 
 
 def _system(name: str, release: str, *, surge: bool) -> Wanted:

@@ -14,6 +14,7 @@ from arint.availability.model import Changes, Rollout
 from arint.availability.placement import plan
 from arint.errors import ArintError, ConflictError
 from arint.registry.records import Assignment
+from arint.resources.versions import version_of
 from arint.store.connection import Etcd
 from arint.store.election import Election, fenced
 from arint.store.failures import LeaseLostError
@@ -23,7 +24,7 @@ from arint.store.view import View
 from nodeagent import observed
 from nodeagent.bell import Bell
 from nodeagent.configuration import Configuration
-from nodeagent.desired import version_of, wanted
+from nodeagent.desired import wanted
 from nodeagent.source import Source
 from nodeagent.views import Views
 

@@ -10,13 +10,14 @@ from arint.home import Home
 from arint.registry.records import Assignment
 from arint.resources.canonical import from_canonical
 from arint.resources.kinds import Service
+from arint.resources.versions import version_of
 from arint.store.changesets import ChangeSets
 from arint.store.connection import Etcd
 from arint.store.keys import Keys
 from arint.store.secrets import SealedSecrets
 from nodeagent import helper
 from nodeagent.configuration import Configuration
-from nodeagent.desired import SYSTEM, version_of
+from nodeagent.desired import SYSTEM
 from nodeagent.orders import Task, needed_secrets
 
 log = logging.getLogger(__name__)

@@ -233,6 +233,8 @@ def _on_node(case: _Case, count: int, node: str, budget: int, board: _Board) -> 
         return 0
     if case.surge:
         _stop_replaced(case, count, board)
+    elif case.keep:
+        board.stop_all(case.old, "it cannot run beside another version")
     if case.keep or budget <= 0:
         return 0
     if case.surge:

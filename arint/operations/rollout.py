@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from arint.errors import ArintError, TimedOutError
 from arint.operations.progress import Progress, Step, silent
 from arint.resources.kinds import Channel, Resource, Service
+from arint.resources.versions import version_of
 
 if TYPE_CHECKING:
     from arint.operations.agent import AgentStatus, InstanceStatus
@@ -28,9 +29,10 @@ async def wait_until_ready(link: Link, change_set: int, resources: Mapping[str, 
     deadline = time.monotonic() + timeout
     said = ""
     wanted = wanted_instances(resources)
+    versions = {one.name: version_of(one) for one in resources.values() if isinstance(one, Service)}
     while True:
         status = await link.agent.status()
-        refuse_failed(status, change_set, wanted)
+        refuse_failed(status, change_set, wanted, versions)
         late = late_instances(status, change_set) + missing_services(status, wanted)
         if not late and status.change_set >= change_set:
             progress(Step(f"change set {change_set} runs", done=True))
@@ -65,9 +67,15 @@ def late_instances(status: AgentStatus, change_set: int) -> list[str]:
             if item.state != "draining" and (item.state != "ready" or item.change_set < change_set)]
 
 
-def refuse_failed(status: AgentStatus, change_set: int, wanted: Collection[str]) -> None:
-    """Raise ArintError if an instance of the change set failed; one that nobody wants any more is about to leave."""
+def refuse_failed(status: AgentStatus, change_set: int, wanted: Collection[str],
+                  versions: Mapping[str, str]) -> None:
+    """Raise ArintError if an instance of the change set failed; one that nobody wants any more is about to leave.
+
+    `versions`: what each service shall be. An instance of an earlier version that failed says nothing of this one.
+    """
     for item in status.instances:
+        if item.service in versions and item.version != versions[item.service]:
+            continue
         if item.state == "failed" and item.change_set >= change_set and item.service in wanted:
             raise ArintError(f"{item.instance} failed\n{_words(item)}", where=f"node {status.node}",
                              remedy=f"correct it and apply again, or: arintctl rollback; more: "

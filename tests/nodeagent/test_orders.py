@@ -7,10 +7,11 @@ from arint.errors import NotFoundError
 from arint.registry.records import Alive, Assignment, NodeRecord, Registration
 from arint.resources.canonical import canonical
 from arint.resources.kinds import Channel, Connection, Flow, Placement, Resource, Secret, Service, Update, key_of
+from arint.resources.versions import version_of
 from arint.runtime.control import BusSettings
 from nodeagent import observed
 from nodeagent.configuration import Configuration
-from nodeagent.desired import version_of, wanted
+from nodeagent.desired import wanted
 from nodeagent.orders import Surroundings, Task, callers, needed_secrets, orders_for
 
 AROUND = Surroundings(node="n1", home="/h", bus=BusSettings(("tls://x",), "a", "b", "c"), host="127.0.0.1", port=8080,

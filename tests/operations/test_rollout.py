@@ -36,9 +36,10 @@ def test_an_instance_is_late_until_it_is_ready_for_the_change_set() -> None:
 def test_a_failed_instance_tells_why_in_its_own_words() -> None:
     failed = InstanceStatus("a-1", "a", state="failed", change_set=4, error="Traceback …\nNameError: x")
     with pytest.raises(ArintError, match="NameError: x"):
-        refuse_failed(status(failed), 4, {"a"})
-    refuse_failed(status(failed), 5, {"a"})
-    refuse_failed(status(failed), 4, {"b"})  # its service was deleted
+        refuse_failed(status(failed), 4, {"a"}, {})
+    refuse_failed(status(failed), 5, {"a"}, {})
+    refuse_failed(status(failed), 4, {"b"}, {})  # its service was deleted
+    refuse_failed(status(failed), 4, {"a"}, {"a": "another version"})  # what failed is an earlier one
 
 
 def test_logs_are_of_an_instance_a_service_an_engine_or_all() -> None:
