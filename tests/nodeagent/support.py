@@ -83,7 +83,10 @@ class Node:
         """Every recorded process that lives."""
         found = {}
         for file in self.home.run.glob("*.json"):
-            record = msgspec.json.decode(file.read_bytes(), type=Record)
+            try:
+                record = msgspec.json.decode(file.read_bytes(), type=Record)
+            except FileNotFoundError:  # it ended just now
+                continue
             if record.alive:
                 found[file.stem] = record.pid
         return found
