@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import entry_points
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -49,8 +49,12 @@ class Intake(Protocol):
 
     async def accept(self, channel: str, body: bytes, *, content_type: str, headers: Mapping[str, str],
                      idempotency_key: str = "", caller: str = "", correlation_id: str = "",
-                     traceparent: str = "") -> Accepted:
-        """Store one message. Raises FullError or KeyReusedError; then nothing was stored."""
+                     traceparent: str = "", message_id: str = "") -> Accepted:
+        """Store one message. Raises FullError or KeyReusedError; then nothing was stored.
+
+        A source that can tell what it takes (a file, a row) gives a `message_id` derived from that
+        (`arint.message.derived_id`): taking it again after a crash then stores nothing a second time.
+        """
         ...
 
     async def status(self, message_id: str) -> dict[str, Any] | None:
@@ -125,7 +129,8 @@ class Transport(msgspec.Struct, frozen=True):
 
     `channel`, `connection` and `options` are msgspec Structs (forbid_unknown_fields): the channel's spec, the
     connection's spec, and the further keys of a `send` step. `source` and `sink` are "module:attribute", imported
-    when first used: a class without arguments, and a callable of a SinkContext.
+    when first used: a class without arguments, and a callable of a SinkContext. `mode` says where the source runs: a
+    listener on every node, at the node's port; or what polls, as one instance in the whole cluster.
     """
 
     name: str
@@ -134,6 +139,7 @@ class Transport(msgspec.Struct, frozen=True):
     options: type[msgspec.Struct] | None = None
     source: str = ""
     sink: str = ""
+    mode: Literal["every-node", "singleton"] = "every-node"
 
 
 class Plugin(msgspec.Struct, frozen=True):

@@ -30,6 +30,7 @@ from nodeagent import helper, logs
 from nodeagent.bell import Bell
 from nodeagent.control_socket import ControlSocket, Follow, Logs, Question
 from nodeagent.crew import Crew
+from nodeagent.desired import singletons
 from nodeagent.engine_room import Keeper
 from nodeagent.membership import Membership, keep_membership
 from nodeagent.orders import Surroundings
@@ -203,21 +204,17 @@ class Agent:
             if changed:
                 self._bell.ring()
         assigned = views.local_assignments(self._config.node)
-        singletons = [name for name, one in assigned.items() if self._is_singleton(one.service, source)]
+        alone = singletons(source.configuration)
+        held_by_lease = [name for name, one in assigned.items() if one.service in alone]
         if not membership.held:
-            await self._crew.drain_singletons(singletons)
-            assigned = {name: one for name, one in assigned.items() if name not in singletons}
+            await self._crew.drain_singletons(held_by_lease)
+            assigned = {name: one for name, one in assigned.items() if name not in held_by_lease}
         await self._crew.reconcile(assigned, source)
         self._assigned_at = version
         lease = membership.lease
-        if not singletons or lease is None:
+        if not held_by_lease or lease is None:
             return None
         return max(0.05, lease.remaining - 0.5)
-
-    @staticmethod
-    def _is_singleton(service: str, source: Source) -> bool:
-        declared = source.configuration.services.get(service)
-        return declared is not None and declared.mode == "singleton"
 
     def _fail(self, error: str) -> None:
         if error != self._error:

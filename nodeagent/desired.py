@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from arint.availability.model import Wanted
+from arint.availability.model import Mode, Wanted
+from arint.plugins import transports
 from arint.resources.kinds import Service
 from arint.resources.quantities import seconds
 from arint.resources.versions import version_of
@@ -17,16 +18,29 @@ def wanted(configuration: Configuration, release: str) -> list[Wanted]:
 
     A new release replaces them one node after the other.
     """
-    transports = sorted({channel.transport for channel in configuration.channels.values()})
+    sources = sorted({channel.transport for channel in configuration.channels.values()})
     system = [_system(RUNNER, release, surge=True)]
-    # A listener owns its node's port: two of them cannot stand side by side.
-    system += [_system(f"{SYSTEM}{transport}", release, surge=False) for transport in transports]
+    # A listener owns its node's port: two of them cannot stand side by side; nor two that poll.
+    system += [_system(f"{SYSTEM}{name}", release, mode=mode_of(name), surge=False) for name in sources]
     return system + [_service(service, configuration.revisions.get(f"Service/{service.name}", ""))
                      for service in configuration.services.values()]
 
 
-def _system(name: str, release: str, *, surge: bool) -> Wanted:
-    return Wanted(service=name, base=name.removeprefix(SYSTEM), version=release, mode="every-node", surge=surge)
+def mode_of(transport: str) -> Mode:
+    """Where a transport's source runs; on every node, where no plugin of this node knows it, and fails there."""
+    known = transports().get(transport)
+    return known.mode if known is not None else "every-node"
+
+
+def singletons(configuration: Configuration) -> set[str]:
+    """The services, the system's own among them, of which one instance at a time may run in the cluster."""
+    declared = {service.name for service in configuration.services.values() if service.mode == "singleton"}
+    return declared | {f"{SYSTEM}{channel.transport}" for channel in configuration.channels.values()
+                       if mode_of(channel.transport) == "singleton"}
+
+
+def _system(name: str, release: str, *, mode: Mode = "every-node", surge: bool) -> Wanted:
+    return Wanted(service=name, base=name.removeprefix(SYSTEM), version=release, mode=mode, surge=surge)
 
 
 def _service(service: Service, revision: str) -> Wanted:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arint.bus import streams
-from arint.bus.committer import Committer
+from arint.bus.committer import Committer, Stored
 from arint.bus.connection import Bus
 from arint.bus.dead import DeadLetters
 from arint.bus.subjects import ACTIONS, TOPICS, Place, stream_of, topic
@@ -45,7 +45,7 @@ class Desk:
         await streams.ensure_flow(self.bus, flow, max_bytes=max_bytes, replicas=self._replicas)
         self._known_streams.add(flow)
 
-    async def store(self, output: Output) -> None:
+    async def store(self, output: Output) -> Stored:
         """Store what a stage gave, once: the input of another stage, or a topic's message.
 
         Raises FullError when the stream takes no more for now.
@@ -54,11 +54,10 @@ class Desk:
         headers = {ENVELOPE_HEADER: encode_envelope(message)}
         if output.flow.startswith("topic="):
             name = output.flow.removeprefix("topic=")
-            await self.committer(TOPICS).store(topic(name), message.body,
-                                               {**headers, "Nats-Msg-Id": message.id}, expect_new=False)
-            return
+            return await self.committer(TOPICS).store(topic(name), message.body,
+                                                      {**headers, "Nats-Msg-Id": message.id}, expect_new=False)
         place = Place(message.root, message.id, message.run, output.flow, output.stage)
-        await self.committer(stream_of(output.flow)).store(place.subject, message.body, headers)
+        return await self.committer(stream_of(output.flow)).store(place.subject, message.body, headers)
 
     def committer(self, stream: str) -> Committer:
         """The one that stores in this stream."""

@@ -55,7 +55,7 @@ class Intake:
 
     async def accept(self, channel: str, body: bytes, *, content_type: str, headers: Mapping[str, str],
                      idempotency_key: str = "", caller: str = "", correlation_id: str = "",
-                     traceparent: str = "") -> Accepted:
+                     traceparent: str = "", message_id: str = "") -> Accepted:
         """Store one message as the start of the channel's flow; returns when it is on disk."""
         flow = self._flows[channel]
         if self._disk_full:
@@ -64,6 +64,8 @@ class Intake:
             raise FullError(f"the queue of {flow} is full")
         message = Message.new(body, content_type=content_type, headers=dict(headers), channel=channel, caller=caller,
                               traceparent=traceparent, change_set=self._desk.change_set)
+        if message_id:
+            message.id = message.root = message_id
         message.correlation_id = correlation_id or message.id
         repeated = False
         if idempotency_key:
@@ -72,8 +74,9 @@ class Intake:
             message.id = message.root = claim.message_id
             if repeated and await self._is_known(message.id):
                 return Accepted(message.id, repeated=True)
-        await self._desk.store(Output(flow, "start", message))
-        self._desk.accepted += 1
+        stored = await self._desk.store(Output(flow, "start", message))
+        repeated = repeated or stored.duplicate
+        self._desk.accepted += not stored.duplicate
         return Accepted(message.id, repeated)
 
     async def _claim(self, channel: str, caller: str, key: str, message: Message) -> ledger.Claim:

@@ -4,6 +4,7 @@ import pytest
 
 from arint.availability.model import Wanted
 from arint.errors import NotFoundError
+from arint.plugins import Transport
 from arint.registry.records import Alive, Assignment, NodeRecord, Registration
 from arint.resources.canonical import canonical
 from arint.resources.kinds import Channel, Connection, Flow, Placement, Resource, Secret, Service, Update, key_of
@@ -11,7 +12,7 @@ from arint.resources.versions import version_of
 from arint.runtime.control import BusSettings
 from nodeagent import observed
 from nodeagent.configuration import Configuration
-from nodeagent.desired import wanted
+from nodeagent.desired import singletons, wanted
 from nodeagent.orders import Surroundings, Task, callers, needed_secrets, orders_for
 
 AROUND = Surroundings(node="n1", home="/h", bus=BusSettings(("tls://x",), "a", "b", "c"), host="127.0.0.1", port=8080,
@@ -66,6 +67,17 @@ def test_a_secret_without_a_value_is_named() -> None:
         orders_for(Task("http-1", "system/http"), WHOLE, AROUND)
     with pytest.raises(NotFoundError, match="service gone is not declared"):
         orders_for(Task("gone-1", "gone"), WHOLE, AROUND)
+
+
+def test_a_source_that_polls_runs_once_in_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    polling = Transport(name="poll", mode="singleton")
+    monkeypatch.setattr("nodeagent.desired.transports", lambda: {"poll": polling})
+    taken = Channel(name="in", to="flow/orders", transport="poll", spec={})
+    single = Service(name="one", source="a.py:one", mode="singleton")
+    declared = configuration(taken, single)
+    found = {one.service: one for one in wanted(declared, "1.0")}
+    assert (found["system/poll"].mode, found["system/poll"].surge) == ("singleton", False)
+    assert singletons(declared) == {"system/poll", "one"}
 
 
 def test_what_is_wanted_and_what_makes_a_version() -> None:

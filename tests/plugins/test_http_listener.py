@@ -34,7 +34,7 @@ class Intake:
 
     async def accept(self, channel: str, body: bytes, *, content_type: str, headers: Mapping[str, str],
                      idempotency_key: str = "", caller: str = "", correlation_id: str = "",
-                     traceparent: str = "") -> Accepted:
+                     traceparent: str = "", message_id: str = "") -> Accepted:
         self.waiting.set()
         await self.gate.wait()
         if self.fails is not None:
