@@ -1,12 +1,4 @@
-"""Run a service or a flow in plain pytest, with no server: what it calls and sends is recorded, or faked.
-
-    result = run_service(price, {"id": "A1", "lines": []}, config={"currency": "EUR"})
-    assert result.value["total"] == 0
-
-    test = FlowTest("orders.yaml", services={"approve": {"approved": True}})
-    run = test.run({"id": "A1", "lines": []})
-    assert run.sent_to("connection/warehouse")
-"""
+"""A service or a flow in memory: what it calls and sends is recorded, or faked."""
 
 from __future__ import annotations
 
