@@ -12,7 +12,7 @@ import msgspec
 
 from bench.cpu import memory_mib
 from bench.report import Figure, best
-from bench.start import middle
+from bench.start import middle, ruler, scaled
 from bench.timing import ARINTCTL, milliseconds, run_time
 
 SETTLE = 5.0
@@ -29,13 +29,14 @@ def measure(runs: int) -> list[Figure]:
                 ups.append(run_time(str(ARINTCTL), "up", "--quiet", "--home", home))
                 if number == runs - 1:
                     time.sleep(SETTLE)
+                    python = ruler()
                     gets = milliseconds(str(ARINTCTL), "get", "service", "--home", home)
                     figures = _memory(home)
             finally:
                 subprocess.run([str(ARINTCTL), "down", "--purge", "--yes", "--quiet", "--home", home], check=True,
                                stdout=subprocess.DEVNULL)
     return [best("arintctl up, from an empty folder to ready", ups, "s", 8, "less"),
-            middle("arintctl get service", gets, 300), *figures]
+            python, middle("arintctl get service", gets, scaled(300, python)), *figures]
 
 
 def _memory(home: str) -> list[Figure]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
 
 from arint.bus import headers as header_lines
 from arint.bus.subjects import Place, parse_place
@@ -17,23 +16,29 @@ _SMALL = 16 * 1024
 class Incoming:
     """A delivered message. Exactly one of `ack` and `nak` ends it; `in_progress` asks for more time."""
 
+    __slots__ = ("_place", "_reply", "_settle", "_subject", "_worked", "body", "header", "is_worked", "received",
+                 "settled")
+
     def __init__(self, subject: bytes, reply: bytes, body: bytes, header: bytes,
                  settle: Callable[[Incoming, bytes, bool], None], received: float,
                  worked: Callable[[], None] | None = None) -> None:
         self._subject, self._reply, self.body, self.header = subject, reply, body, header
         self._settle, self.received, self._worked = settle, received, worked
+        self._place: Place | None = None
         self.settled = False
         self.is_worked = False
 
-    @cached_property
+    @property
     def subject(self) -> str:
         """The subject it is stored under."""
         return self._subject.decode()
 
-    @cached_property
+    @property
     def place(self) -> Place:
         """Root, message, run, flow and stage."""
-        return parse_place(self.subject)
+        if self._place is None:  # functools.cached_property takes a lock for this in Python 3.11
+            self._place = parse_place(self._subject.decode())
+        return self._place
 
     @property
     def envelope(self) -> bytes:
@@ -45,7 +50,7 @@ class Incoming:
         place = self.place
         return decode_message(self.body, self.envelope, root=place.root, identity=place.message, run=place.run)
 
-    @cached_property
+    @property
     def _fields(self) -> list[bytes]:
         # $JS.ACK.[domain.account.]stream.consumer.delivered.stream seq.consumer seq.nanoseconds.pending[.random]
         tokens = self._reply.split(b".")

@@ -1,8 +1,8 @@
 """The NATS client as the bus needs it: raw handlers, writes gathered per turn of the loop, and no way to give up.
 
-Everything that touches the inside of nats-py stands in this file. Why it does: a subscription of nats-py parses every
-header and goes through a queue and a task for each message (half the speed), some server errors close the client for
-good, and a TLS peer that has gone silent holds up the reconnection by 30 s.
+Everything that touches the inside of nats-py stands in this file and in its parser. Why it does: a subscription of
+nats-py parses every header and goes through a queue and a task for each message (half the speed), some server errors
+close the client for good, and a TLS peer that has gone silent holds up the reconnection by 30 s.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections.abc import Callable
 
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
+
+from arint.bus.wire_parser import WireParser
 
 Handler = Callable[[bytes, bytes, bytes, bytes], None]
 """subject, reply subject, body, raw header block (empty where there is none). Called in the reading task: be quick."""
@@ -27,6 +29,7 @@ class Wire(Client):  # type: ignore[misc]
         self._on_down = on_down
         self._raw: dict[int, Handler] = {}
         self._scheduled = False
+        self._ps = WireParser(self, self._deliver)
 
     def listen(self, subject: str, queue: str, handler: Handler) -> int:
         """Subscribe with a raw handler; replayed after every reconnection. Returns the subscription's number."""
@@ -63,12 +66,14 @@ class Wire(Client):  # type: ignore[misc]
         self.flush_now()
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
+        self._deliver(sid, subject, reply, data, headers or b"")
+
+    def _deliver(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
         handler = self._raw.get(sid)
-        if handler is None:
-            await super()._process_msg(sid, subject, reply, data, headers)
+        if handler is None:  # what was still coming when somebody stopped to listen
             return
         try:
-            handler(subject, reply, data, headers or b"")
+            handler(subject, reply, data, headers)
         except Exception as error:  # whatever it is, it must not end the reading of the connection
             asyncio.get_running_loop().call_exception_handler(
                 {"message": f"the handler of {subject.decode()} failed", "exception": error})

@@ -10,6 +10,9 @@ import os
 import sys
 from pathlib import Path
 
+GC_THRESHOLDS = (10_000, 20, 20)
+"""Hundreds of messages in flight are no garbage: Python's own 700 would look through them again and again."""
+
 
 def main() -> None:
     """Parse the command line, and work."""
@@ -25,6 +28,7 @@ def main() -> None:
     from arint.home import Home
     from arint.runtime.worker import work
 
+    gc.set_threshold(*GC_THRESHOLDS)
     gc.freeze()  # what was imported stays for good: do not look through it again and again
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(work(Home(arguments.home), arguments.instance))
