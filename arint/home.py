@@ -8,6 +8,8 @@
     HOME/log/             one log a process
     HOME/data/            the built-in database, the users' files (ARINT_DATA)
     HOME/artifacts/       code, a folder a digest
+    HOME/wheels/          packages that services require, a folder a digest
+    HOME/requirements/    those packages installed, a folder a set
 
 Folders are 0700 and files 0600: whoever reads the home owns the cluster.
 """
@@ -32,7 +34,7 @@ from arint.ports import Ports
 
 FORMAT = 1
 SOCKET_PATH_LIMIT = 100  # sun_path holds 108 bytes; some are kept for temporary names beside it
-_FOLDERS = ("pki", "etcd", "nats", "run", "log", "data", "artifacts")
+_FOLDERS = ("pki", "etcd", "nats", "run", "log", "data", "artifacts", "wheels", "requirements")
 _FILES = ("node.json", "lock")
 
 
@@ -87,6 +89,8 @@ class Home:
         self.log = self.path / "log"
         self.data = self.path / "data"
         self.artifacts = self.path / "artifacts"
+        self.wheels = self.path / "wheels"
+        self.requirements = self.path / "requirements"
         self.internal_database = self.data / "internal.db"
         self.agent_lock_file = self.run / "agent.lock"
 
@@ -113,6 +117,10 @@ class Home:
     def artifact(self, digest: str) -> Path:
         """The folder of the unpacked code with this digest."""
         return self.artifacts / digest
+
+    def requirement_set(self, digest: str) -> Path:
+        """The folder of the installed packages of the set with this digest."""
+        return self.requirements / digest
 
     def identity(self, name: str) -> Pem:
         """The PEM files of `name`, one of `arint.security.ca.IDENTITIES` (`etcd-agent`, `worker`, `admin`, …)."""

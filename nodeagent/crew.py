@@ -15,6 +15,7 @@ from arint.home import Home
 from arint.registry.records import Assignment, Registration
 from nodeagent.bell import Bell
 from nodeagent.orders import Surroundings, Task, orders_for
+from nodeagent.packages import Packages
 from nodeagent.source import Source
 from nodeagent.workers import Worker
 
@@ -42,6 +43,7 @@ class Crew:
         self._command = tuple(command)
         self._bell = bell
         self._grace = grace
+        self._packages = Packages(home, bell)
         self._running: dict[str, asyncio.Task[None]] = {}
         self._drains: dict[str, asyncio.Task[None]] = {}
         self._begun = time.monotonic()
@@ -87,6 +89,7 @@ class Crew:
             self._leave(name)
         while self._drains:
             await asyncio.wait(list(self._drains.values()))
+        await self._packages.close()
 
     async def release(self) -> None:
         """Leave all workers running for the next agent."""
@@ -95,6 +98,7 @@ class Crew:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+        await self._packages.close()
         for worker in [*self.workers.values(), *self.leaving.values()]:
             worker.process.release()
 
@@ -102,7 +106,10 @@ class Crew:
         try:
             task = await source.task(assignment)
             code = self._code(task)
-            orders = orders_for(task, source.configuration, self._around, code=code,
+            if (packages := self._required(task)) is None:
+                self._worker(task, assignment.version)  # shown as starting until they are installed
+                return
+            orders = orders_for(task, source.configuration, self._around, code=code, packages=packages,
                                 secrets=await source.secrets(task))
         except (UnreachableError, TimedOutError):
             raise  # etcd is away: that says nothing about this instance
@@ -123,6 +130,13 @@ class Crew:
             raise NotFoundError(f"the code {task.spec.code[:12] or '(none)'} of service/{task.service} is not on this "
                                 "node", where=task.instance, remedy="apply the service again")
         return str(folder)
+
+    def _required(self, task: Task) -> str | None:
+        """The folder of what the service requires, if it does; None while that is being installed."""
+        if task.spec is None or not task.spec.locked.packages:
+            return ""
+        folder = self._packages.folder(task.spec)
+        return str(folder) if folder is not None else None
 
     def _worker(self, task: Task, version: str) -> Worker:
         worker = self.workers.get(task.instance)

@@ -43,8 +43,9 @@ def needed_secrets(task: Task, configuration: Configuration) -> set[str]:
 
 
 def orders_for(task: Task, configuration: Configuration, around: Surroundings, *, code: str = "",
-               secrets: Mapping[str, bytes] | None = None) -> Orders:
-    """The complete orders. `code` is the folder of the service's code; `secrets` holds at least what is needed.
+               packages: str = "", secrets: Mapping[str, bytes] | None = None) -> Orders:
+    """The complete orders. `code` and `packages` are the folders of the service's code and of what it requires;
+    `secrets` holds at least what is needed.
 
     Raises NotFoundError for a secret or a service that is not there.
     """
@@ -61,7 +62,7 @@ def orders_for(task: Task, configuration: Configuration, around: Surroundings, *
         return _for_runner(common, configuration)
     if task.service.startswith(SYSTEM):
         return _for_source(common, task.service.removeprefix(SYSTEM), configuration, around.port)
-    return _for_service(common, task, configuration, code)
+    return _for_service(common, task, configuration, code, packages)
 
 
 def _for_runner(common: Orders, configuration: Configuration) -> Orders:
@@ -80,10 +81,11 @@ def _for_source(common: Orders, transport: str, configuration: Configuration, po
         services=tuple(configuration.services[name] for name in sorted(services)))
 
 
-def _for_service(common: Orders, task: Task, configuration: Configuration, code: str) -> Orders:
+def _for_service(common: Orders, task: Task, configuration: Configuration, code: str,
+                 packages: str) -> Orders:
     service = _declared(task, configuration)
     return msgspec.structs.replace(
-        common, role="service", service=service, code=code,
+        common, role="service", service=service, code=code, packages=packages,
         flows=_with_called(callers(service.name, configuration), configuration))
 
 

@@ -22,7 +22,7 @@ from arint.errors import NotFoundError, NotValidError
 LARGEST = 32 * 2**20
 """Of all files together, not compressed."""
 MOST_FILES = 10_000
-LEFT_OUT = frozenset({"__pycache__", "venv", "node_modules", "site-packages", "tests"})
+LEFT_OUT = frozenset({"__pycache__", "venv", "node_modules", "site-packages", "tests", "wheelhouse"})
 """Folders that hold no code of a service, beside hidden ones and the roots of what is not code."""
 ROOTS_LEFT_OUT = ("pyvenv.cfg", "node.json")
 """A virtual environment; a node's home, whose keys must not be shipped, nor the code that was packed before."""

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 
 class ApplyArguments(msgspec.Struct, frozen=True, kw_only=True):
-    """What to apply. `check` is the head that a plan was made against; -1 does not ask. `timeout` in seconds."""
+    """What to apply. `check` is the head that a plan was made against; -1 does not ask. `timeout` in seconds.
+
+    `wheelhouse` is the only folder that packages are taken from; `upgrade` resolves locked requirements anew.
+    """
 
     paths: tuple[Path, ...]
     prune: bool = False
@@ -34,6 +37,8 @@ class ApplyArguments(msgspec.Struct, frozen=True, kw_only=True):
     author: str = ""
     wait: bool = True
     timeout: float = 60.0
+    wheelhouse: Path | None = None
+    upgrade: bool = False
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,15 +135,18 @@ async def _compared(link: Link, arguments: ApplyArguments,
     progress(Step("reading what is applied"))
     head, existing = await applied(link)
     progress(Step("checking the manifests"))
-    desired = desired_from(link.home, arguments.paths, existing, prune=arguments.prune)
+    desired = desired_from(link.home, arguments.paths, existing, prune=arguments.prune, upgrade=arguments.upgrade,
+                           wheelhouse=arguments.wheelhouse, progress=progress)
     return head, changes_between(existing, desired.resources), desired
 
 
 async def _store(link: Link, desired: Desired, progress: Progress) -> None:
     """Code and secrets first: a change set never names what is not there."""
     from arint.artifacts import unpack
+    from arint.operations.requiring import provide
     from arint.security.sealing import Sealer
 
+    provide(link.home, desired.sets, progress)
     for digest, packed in desired.artifacts.items():
         if not link.home.artifact(digest).is_dir():
             progress(Step(f"storing code {digest[:12]}"))

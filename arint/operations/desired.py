@@ -12,10 +12,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from arint.errors import ArintError
-from arint.resources.kinds import Flow, Resource, Secret, Service, key_of
+from arint.errors import ArintError, NotValidError, TimedOutError, UnreachableError
+from arint.operations.progress import Progress, silent
+from arint.operations.requiring import Requiring
+from arint.resources.kinds import Flow, Locked, Resource, Secret, Service, key_of
 from arint.resources.manifests import Declared, examine
-from arint.resources.problems import Problem, refuse
+from arint.resources.problems import Path as FieldPath
+from arint.resources.problems import Problem, path_text, refuse
+from arint.resources.requirements import required_by
 
 if TYPE_CHECKING:
     from arint.home import Home
@@ -31,28 +35,34 @@ class Desired(msgspec.Struct, frozen=True):
     artifacts: dict[str, bytes]
     secrets: dict[tuple[str, str], bytes]
     """Values by name and digest; in memory only."""
+    sets: tuple[tuple[Locked, Path | None], ...] = ()
+    """Packages that services require, and the wheelhouse they come from."""
 
 
-def desired_from(home: Home, paths: Sequence[Path], existing: Mapping[str, Resource], *, prune: bool) -> Desired:
+def desired_from(home: Home, paths: Sequence[Path], existing: Mapping[str, Resource], *, prune: bool,
+                 wheelhouse: Path | None = None, upgrade: bool = False, progress: Progress = silent) -> Desired:
     """What the manifests ask for, over what exists (with `prune`: instead of it).
 
-    Raises NotValidError with every problem of every file.
+    `wheelhouse` and `upgrade` are about what services require, as `Requiring` has them.
+    Raises NotValidError with every problem of every file, UnreachableError where no package index answers.
     """
     declared, problems = examine(paths, existing=() if prune else existing.values())
-    reader = _Reader(home, existing, problems)
+    reader = _Reader(home, existing, problems,
+                     Requiring(existing, wheelhouse=wheelhouse, upgrade=upgrade, progress=progress))
     resources = {item.key: reader.complete(item) for item in declared}
     whole = resources if prune else {**existing, **resources}
     reader.compile(declared, whole)
     refuse(reader.problems)
-    return Desired(whole, tuple(resources), reader.artifacts, reader.secrets)
+    return Desired(whole, tuple(resources), reader.artifacts, reader.secrets, tuple(reader.requiring.sets))
 
 
 class _Reader:
     """Completes resource after resource, and collects problems."""
 
     def __init__(self, home: Home, existing: Mapping[str, Resource],
-                 problems: Sequence[Problem]) -> None:
+                 problems: Sequence[Problem], requiring: Requiring) -> None:
         self.home = home
+        self.requiring = requiring
         self.existing = existing
         self.artifacts: dict[str, bytes] = {}
         self.secrets: dict[tuple[str, str], bytes] = {}
@@ -63,11 +73,13 @@ class _Reader:
         """The resource with the digests that only the machine of the apply can know."""
         try:
             if isinstance(item.resource, Service):
-                return self._with_code(item.resource, item.folder)
+                return self._with_packages(self._with_code(item.resource, item.folder), item)
             if isinstance(item.resource, Secret):
                 return self._with_digest(item.resource, item.folder)
+        except (UnreachableError, TimedOutError):
+            raise  # nothing is wrong with the manifests
         except (ArintError, OSError) as error:
-            self._report(item, "source" if isinstance(item.resource, Service) else "from", error)
+            self._report(item, ("source",) if isinstance(item.resource, Service) else ("from",), error)
         return item.resource
 
     def compile(self, declared: Sequence[Declared], whole: Mapping[str, Resource]) -> None:
@@ -82,7 +94,7 @@ class _Reader:
                 try:
                     compile_flow(item.resource, flows)
                 except ArintError as error:
-                    self._report(item, "steps", error)
+                    self._report(item, ("steps",), error)
 
     def _with_code(self, service: Service, folder: Path) -> Service:
         """Packed now if the source is here; what was exported names code that is stored already."""
@@ -94,6 +106,15 @@ class _Reader:
         digest, packed = pack(source, service.include)
         self.artifacts[digest] = packed
         return msgspec.structs.replace(service, code=digest)
+
+    def _with_packages(self, service: Service, item: Declared) -> Service:
+        try:
+            return msgspec.structs.replace(service, locked=self.requiring.locked(service, item.folder))
+        except NotValidError as error:
+            blamed = getattr(error, "requirement", "")
+            words = required_by(service)
+            self._report(item, ("requirements", *((words.index(blamed),) if blamed in words else ())), error)
+            return service
 
     def _with_digest(self, secret: Secret, folder: Path) -> Secret:
         value = self._value(secret, folder)
@@ -131,8 +152,9 @@ class _Reader:
         self._sealer = self._sealer or Sealer.load(self.home)
         return self._sealer
 
-    def _report(self, item: Declared, path: str, error: Exception) -> None:
+    def _report(self, item: Declared, path: FieldPath, error: Exception) -> None:
         what = error.what if isinstance(error, ArintError) else str(error)
         remedy = (error.remedy or "") if isinstance(error, ArintError) else ""
-        place = item.location
-        self.problems.append(Problem(place.file, place.line, place.column, path, f"{item.key}: {what}", remedy))
+        place = item.place(path)
+        self.problems.append(Problem(place.file, place.line, place.column, path_text(path), f"{item.key}: {what}",
+                                     remedy))

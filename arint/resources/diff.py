@@ -68,6 +68,8 @@ def _fields(before: Any, after: Any) -> Iterator[FieldChange]:
             yield FieldChange("value", note="a new value" if old is _MISSING else "another value")
         elif path == ("code",):
             yield FieldChange("code", _short(old), _short(new))
+        elif path[:1] == ("locked",):
+            yield FieldChange(path_text(path), _without_hashes(old), _without_hashes(new))
         else:
             yield FieldChange(path_text(path), masked(old, path), masked(new, path))
 
@@ -92,6 +94,15 @@ def _same(before: Any, after: Any) -> bool:
 
 def _short(digest: Any) -> Any:
     return digest[:12] if isinstance(digest, str) else digest
+
+
+def _without_hashes(packages: Any) -> Any:
+    """Versions say what changes; the hashes stand in the resource."""
+    if isinstance(packages, list):
+        return [_without_hashes(one) for one in packages]
+    if isinstance(packages, dict):
+        return {key: _without_hashes(one) for key, one in packages.items()}
+    return packages.partition(" --hash=")[0] if isinstance(packages, str) else packages
 
 
 def masked(value: Any, path: Path = ()) -> Any:

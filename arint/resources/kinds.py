@@ -57,6 +57,14 @@ class Update(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     auto_revert: Annotated[bool, msgspec.Meta(description="keep the old version if the new one fails")] = True
 
 
+class Locked(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What requirements were resolved to, for one Python on one platform."""
+
+    python: str = ""
+    platform: str = ""
+    packages: Annotated[list[str], msgspec.Meta(description="name==version --hash=sha256:…, dependencies too")] = []
+
+
 class Service(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """A Python callable that processes messages, one process a replica."""
 
@@ -66,6 +74,10 @@ class Service(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     description: str = ""
     code: Annotated[str, msgspec.Meta(description="digest of the shipped code; set by apply")] = ""
     include: Annotated[list[str], msgspec.Meta(description="globs of further files to ship")] = []
+    requirements: Annotated[list[str] | str, msgspec.Meta(
+        description="Python packages such as httpx>=0.28, or a requirements.txt; resolved at apply, shipped")] = []
+    locked: Annotated[Locked, msgspec.Meta(description="what the requirements were resolved to; set by apply")] = (
+        Locked())
     replicas: Annotated[int, msgspec.Meta(ge=0, le=10000, description="how many processes")] = 1
     mode: Literal["replicated", "singleton", "every-node"] = "replicated"
     concurrency: Annotated[int, msgspec.Meta(ge=1, le=10000, description="messages at once in one instance")] = 64

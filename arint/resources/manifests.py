@@ -14,7 +14,7 @@ from arint.resources.canonical import plain
 from arint.resources.checking import Mistake
 from arint.resources.documents import LARGEST_FILE, BadYamlError, Node, read
 from arint.resources.kinds import KINDS, Resource, key_of
-from arint.resources.problems import Location, Problem, path_text, refuse
+from arint.resources.problems import Location, Path, Problem, path_text, refuse
 from arint.resources.together import mistakes_together
 from arint.resources.written import Document, document_of
 
@@ -35,6 +35,13 @@ class Declared(msgspec.Struct, frozen=True):
     resource: Resource
     location: Location
     folder: FilePath
+    node: Node | None = None
+
+    def place(self, path: Path) -> Location:
+        """Where a field stands; or the nearest thing around it."""
+        if self.node is None:
+            return self.location
+        return Location(self.location.file, *self.node.locate(path))
 
     @property
     def key(self) -> str:
@@ -149,7 +156,8 @@ class _Reader:
             found = self.found[key]
             if mistake not in found.document.mistakes:
                 self._mistake(found.location.file, found.node, mistake)
-        resources = [Declared(found.document.resource, found.location, found.folder) for found in self.found.values()
+        resources = [Declared(found.document.resource, found.location, found.folder, found.node)
+                     for found in self.found.values()
                      if found.document.resource is not None and not found.document.mistakes]
         order = list(KINDS)
         return sorted(resources, key=lambda item: order.index(item.key.partition("/")[0]))

@@ -16,6 +16,7 @@ from arint.resources.checking import Mistake, mistakes, struct_mistakes
 from arint.resources.inlining import inline_files
 from arint.resources.kinds import KINDS, Channel, Connection, Resource
 from arint.resources.problems import Path, nearest
+from arint.resources.requirements import lines_of, mistakes_in, wrong_with
 
 _PASSWORD = re.compile(r"://[^/?#\s'\"@:]{0,500}:[^/#\s'\"@]{1,500}@"
                        r"|://\S{0,2000}?[?&](password|passwd|pwd)=[^&\s]", re.IGNORECASE)
@@ -63,12 +64,31 @@ def _built(written: dict[str, Any]) -> tuple[Resource | None, list[Mistake]]:
 
 
 def _inlined(written: dict[str, Any], folder: FilePath) -> tuple[dict[str, Any], list[Mistake]]:
-    """A flow with the content of its files in the place of their names."""
+    """A flow or a service with the content of its files in the place of their names."""
+    if written["kind"] == "Service" and isinstance(written.get("requirements"), str):
+        return _requirements_inlined(written, folder)
     if written["kind"] != "Flow" or not isinstance(written.get("steps"), list):
         return written, []
     found: list[Mistake] = []
     steps = inline_files(written["steps"], ("steps",), step_types(), folder, found)
     return {**written, "steps": steps}, found
+
+
+def _requirements_inlined(written: dict[str, Any], folder: FilePath) -> tuple[dict[str, Any], list[Mistake]]:
+    """A service with the lines of its requirements.txt; a mistake in one of them is told by its line there."""
+    name, path = written["requirements"], ("requirements",)
+    file = folder / name
+    try:
+        if file.stat().st_size > LARGEST:
+            return written, [Mistake(path, f"{name} is larger than {LARGEST} bytes")]
+        lines = list(lines_of(file.read_text("utf-8-sig")))
+    except (OSError, ValueError) as error:
+        what = f"cannot be read: {error.strerror}" if isinstance(error, OSError) else "is not UTF-8"
+        return written, [Mistake(path, f"{name} {what}",
+                                 "write a list, such as [babel, httpx>=0.28], or a file relative to the manifest")]
+    found = [Mistake(path, f"{name}:{number}: {told[0]}", told[1]) for number, line in lines
+             if (told := wrong_with(line))]
+    return {**written, "requirements": [line for _, line in lines]}, found
 
 
 def _in_fields(written: dict[str, Any], struct: type[msgspec.Struct]) -> list[Mistake]:
@@ -112,6 +132,8 @@ def _meaning(written: dict[str, Any], folder: FilePath) -> Iterator[Mistake]:
     elif kind == "Secret":
         yield from _secret_source(written)
     elif kind == "Service":
+        if isinstance(written.get("requirements"), list):
+            yield from mistakes_in(written["requirements"], ("requirements",))
         file, _, called = str(written.get("source")).rpartition(":")
         if file and called and not written.get("code") and not (folder / file).is_file():
             yield Mistake(("source",), f"there is no file {file} in {folder}", "the path is relative to the manifest")

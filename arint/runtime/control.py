@@ -30,7 +30,8 @@ class BusSettings(msgspec.Struct, frozen=True, omit_defaults=True):
 class Orders(msgspec.Struct, frozen=True, omit_defaults=True, tag="orders", kw_only=True):
     """Everything a worker needs for its work; complete at each change.
 
-    role `service`: `service` is to be served (its code lies in the folder `code`); `flows` are those that call it.
+    role `service`: `service` is to be served (its code lies in the folder `code`, the packages that it requires in
+    `packages`); `flows` are those that call it.
     role `runner`: all flows, connections and services; it runs every stage that is no service call.
     role `source`: the channels of the transport `source`, served at `host:port`.
     """
@@ -43,6 +44,7 @@ class Orders(msgspec.Struct, frozen=True, omit_defaults=True, tag="orders", kw_o
     change_set: int = 0
     service: Service | None = None
     code: str = ""
+    packages: str = ""
     source: str = ""
     host: str = "127.0.0.1"
     port: int = 0

@@ -17,6 +17,7 @@ from arint.bus.connection import Subscription
 from arint.bus.subjects import rpc
 from arint.errors import MessageError, TimedOutError
 from arint.flows.state import Level, Reply
+from arint.here import refuse_elsewhere
 from arint.home import Home
 from arint.message import Message
 from arint.resources.kinds import Service
@@ -105,9 +106,11 @@ class Host:
     @classmethod
     def load(cls, service: Service, orders: Orders, desk: Desk) -> Host:
         """Import the shipped code. Whatever the user's module raises passes through."""
+        refuse_elsewhere(service.locked)
         folder = Path(orders.code) if orders.code else Home(orders.home).artifact(service.code)
         try:
-            function = load_callable(folder, service.source, digest=service.code)
+            function = load_callable(folder, service.source, digest=service.code,
+                                     packages=Path(orders.packages) if orders.packages else None)
         except SystemExit as error:
             raise MessageError(f"the module called sys.exit({error.code!r}) when imported",
                                where=service.source) from None

@@ -28,43 +28,49 @@ _LONGEST_VALUE = 200
 Paths = Annotated[list[Path], typer.Argument(metavar="FILE | FOLDER", help="Manifests; folders hold *.yaml, *.yml.",
                                              show_default=False)]
 Prune = Annotated[bool, typer.Option("--prune", help="Remove what the manifests do not hold.")]
+Wheelhouse = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Wheels of what services require; nothing "
+                                                 "else is asked ($ARINT_WHEELHOUSE).")]
+Upgrade = Annotated[bool, typer.Option("--upgrade", help="Resolve what services require anew.")]
 Message = Annotated[str, typer.Option("-m", "--message", help="Why, for the history.")]
 
 
-def _plan(session: Session, paths: list[Path], *, prune: bool) -> Plan:
+def _plan(session: Session, paths: list[Path], *, prune: bool, wheelhouse: Path | None, upgrade: bool) -> Plan:
     """The plan, shown for programs, or its changes for people."""
     from arint.operations.configuration import ApplyArguments
     from arint.operations.configuration import plan as operation
 
-    arguments = ApplyArguments(paths=tuple(paths), prune=prune)
+    arguments = ApplyArguments(paths=tuple(paths), prune=prune, wheelhouse=wheelhouse, upgrade=upgrade)
     return session.run(lambda link, progress: operation(link, arguments, progress))
 
 
 @verb(app, "plan", example="arintctl plan examples/orders")
-def plan(session: Session, paths: Paths, *, prune: Prune = False) -> None:
+def plan(session: Session, paths: Paths, *, prune: Prune = False, wheelhouse: Wheelhouse = None,
+         upgrade: Upgrade = False) -> None:
     """Show what apply would change, and the revision to check against.
 
     The exit code is 0 where nothing would change, 10 where something would.
     """
-    found = _plan(session, paths, prune=prune)
+    found = _plan(session, paths, prune=prune, wheelhouse=wheelhouse, upgrade=upgrade)
     if session.is_data:
         session.data(found)
     else:
         _show_changes(session, found.changes, fields=session.form == "wide")
     if session.form in ("table", "wide"):
-        words = " ".join(["arintctl apply", *(["--prune"] if prune else []), f"--check {found.check}",
+        words = " ".join(["arintctl apply", *(["--prune"] if prune else []), *(["--upgrade"] if upgrade else []),
+                          *([f"--wheelhouse {wheelhouse}"] if wheelhouse else []), f"--check {found.check}",
                           *map(str, paths)])
         write(f"check revision {found.check}" + (f"; to apply exactly this: {words}" if found.changes else ""))
     raise typer.Exit(CHANGES if found.changes else 0)
 
 
 @verb(app, "diff", example="arintctl diff examples/orders")
-def diff(session: Session, paths: Paths, *, prune: Prune = False) -> None:
+def diff(session: Session, paths: Paths, *, prune: Prune = False, wheelhouse: Wheelhouse = None,
+         upgrade: Upgrade = False) -> None:
     """Show, field by field, how the manifests differ from what is applied.
 
     The exit code is 0 where nothing differs, 10 where something does.
     """
-    found = _plan(session, paths, prune=prune)
+    found = _plan(session, paths, prune=prune, wheelhouse=wheelhouse, upgrade=upgrade)
     if session.is_data:
         session.data(found.changes)
     else:
@@ -76,7 +82,8 @@ def diff(session: Session, paths: Paths, *, prune: Prune = False) -> None:
 def apply(session: Session, paths: Paths, *, prune: Prune = False,
           check: Annotated[int, typer.Option("--check", help="Refuse unless head is this revision of a plan.",
                                              show_default=False)] = -1,
-          message: Message = "", dry_run: options.DryRun = False, wait: options.Wait = True,
+          wheelhouse: Wheelhouse = None, upgrade: Upgrade = False, message: Message = "",
+          dry_run: options.DryRun = False, wait: options.Wait = True,
           timeout: options.Timeout = "60s") -> None:
     """Make the cluster what the manifests say; all of it, or nothing.
 
@@ -87,7 +94,7 @@ def apply(session: Session, paths: Paths, *, prune: Prune = False,
     from arint.operations.configuration import plan as dry
 
     arguments = ApplyArguments(paths=tuple(paths), prune=prune, check=check, message=message, wait=wait,
-                               timeout=options.seconds_of(timeout))
+                               wheelhouse=wheelhouse, upgrade=upgrade, timeout=options.seconds_of(timeout))
     if dry_run:
         planned = session.run(lambda link, progress: dry(link, arguments, progress))
         _show(session, Applied(change_set=planned.check, changes=planned.changes, ready=False), is_dry=True)

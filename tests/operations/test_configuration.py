@@ -127,7 +127,7 @@ from: {env: ARINT_TEST_NOT_SET}
     told = "\n".join(map(str, raised.value.problems))
     assert "nowhere.txt" in told
     assert "ARINT_TEST_NOT_SET" in told
-    assert f"{folder / 'all.yaml'}:26:" in told
+    assert f"{folder / 'all.yaml'}:28:" in told
     assert (await applied(link))[0] == before
 
 
