@@ -6,13 +6,21 @@ from typing import Literal
 
 import msgspec
 
-Outcome = Literal["accepted", "done", "failed", "deferred", "suspected", "dead", "caught", "replayed", "edited",
-                  "dropped"]
-"""`suspected`: its worker was lost before, now it is tried alone; written before the attempt."""
+Outcome = Literal["accepted", "done", "filtered", "aggregated", "delayed", "failed", "deferred", "suspected", "dead",
+                  "caught", "replayed", "edited", "dropped"]
+"""`suspected`: its worker was lost before, now it is tried alone; written before the attempt.
+
+`delayed`: it waits for its time, which is `next_try`. `aggregated`: it went into the message that `to` names.
+"""
+ENDS: frozenset[Outcome] = frozenset({"done", "filtered", "aggregated", "dead", "caught"})
+"""After one of these the stage is not done again."""
 
 
 class Action(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """One attempt. `at` is seconds since the epoch, `took` in seconds; `to` are the stages stored next."""
+    """One attempt. `at` is seconds since the epoch, `took` in seconds; `to` are the stages stored next.
+
+    `parts`: how many messages a step made of this one.
+    """
 
     root: str
     message: str
@@ -26,6 +34,7 @@ class Action(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     instance: str = ""
     outcome: Outcome
     to: tuple[str, ...] = ()
+    parts: int = 0
     error: str = ""
     error_kind: str = ""
     next_try: float = 0.0

@@ -69,6 +69,19 @@ STEPS = {
     - otherwise:
         - log: an ordinary order
 """,
+    "filter": """\
+- filter: body.total > 0 && headers['x-test'] != 'yes'
+""",
+    "split": """\
+- split: body.lines
+- split: {each: "body.lines.filter(line, line.qty > 0)", batch: 100}
+""",
+    "multicast": """\
+- multicast:
+    - - call: service/invoice
+      - send: {to: connection/books, path: /invoices}
+    - - send: {to: connection/warehouse, statement: "insert into orders (id) values (:id)"}
+""",
     "set": """\
 - set:
     body.total: body.net * 1.19

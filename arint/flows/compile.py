@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import msgspec
 
@@ -20,6 +20,10 @@ from arint.flows.expressions import Expression
 from arint.flows.step import EffectStep, PureStep, Step, StepError
 from arint.plugins import step_types
 from arint.resources.kinds import Flow, Retry
+from arint.resources.quantities import octets
+
+if TYPE_CHECKING:
+    from arint.flows.state import State
 
 START = "start"
 LARGEST_PROGRAM = 10_000
@@ -105,7 +109,9 @@ class Builder:
         self._code: list[Instruction] = []
         self._stages: dict[str, Stage] = {}
         self._handlers: list[Label] = []
-        self._catches: list[Label] = []
+        self._entries: list[Label] = []
+        self._forks: list[Label] = []
+        self._dropped = Label()
         self._inlined: list[Flow] = [flow]
         self._retry = flow.retry
         self._name = ""
@@ -115,7 +121,8 @@ class Builder:
         """Compile the flow."""
         self.steps(self._flow.steps, "")
         self._add(Instruction("end"))
-        self._begin_catches()
+        self._end_of_the_dropped()
+        self._merge_entries()
         first = self._code[0]
         if first.kind == "effect":  # the first stage does it itself: one store less
             begun = self._stages.pop(first.token)
@@ -125,10 +132,22 @@ class Builder:
             self._stages[START] = Stage(token=START, kind="pure", target="", at=0, retry=self._flow.retry)
         return Program(self._flow.name, self._stages, tuple(self._code), self._flow.unavailable_for)
 
-    def _begin_catches(self) -> None:
-        """A `catch` that begins with an effect needs no stage of its own: that effect's stage is where it begins."""
-        effects = {label.token: first.token for label in self._catches
+    def _end_of_the_dropped(self) -> None:
+        """Where a `filter` leads with no gathering after it: the message ends there."""
+        self._name = ""
+        places = [*self._forks, self._dropped]
+        if any(instruction.to in places for instruction in self._code):
+            for label in places:
+                label.at = len(self._code)
+            self.pure(Drop(None), "")
+            self._add(Instruction("end"))
+
+    def _merge_entries(self) -> None:
+        """What begins with an effect (a `catch`, the parts of a split) needs no stage of its own but the effect's."""
+        effects = {label.token: first.token for label in self._entries
                    if (first := self._code[label.at]).kind == "effect"}
+        for label in self._entries:
+            label.token = effects.get(label.token, label.token)
         self._stages = {token: msgspec.structs.replace(stage, handler=effects.get(stage.handler, stage.handler))
                         for token, stage in self._stages.items() if token not in effects}
 
@@ -175,9 +194,41 @@ class Builder:
         """The label is here."""
         label.at = len(self._code)
         if label.token:
-            self._catches.append(label)
+            self._entries.append(label)
             self._stages[label.token] = Stage(token=label.token, kind="pure", target="", at=label.at,
                                               retry=self._retry, handler=self._handler.token if self._handler else "")
+
+    def entry(self, token: str) -> Label:
+        """Here begins a stage, which others store the inputs of; the label's token is known once all is compiled."""
+        label = Label()
+        label.token = token
+        self.place(label)
+        return label
+
+    def forked(self) -> None:
+        """From here on there are several messages of one; what is filtered out is missed where they are gathered."""
+        self._forks.append(Label())
+
+    def gathered(self, path: str) -> None:
+        """Here the messages of the innermost fork are gathered: those that were filtered out come here as well."""
+        if not self._forks:
+            return
+        dropped, here = self._forks.pop(), self.label()
+        if any(instruction.to is dropped for instruction in self._code):
+            self.jump(here)
+            self.place(dropped)
+            self.pure(Absent(None), path)
+            self.place(here)
+
+    @property
+    def dropped(self) -> Label:
+        """Where a message goes that is filtered out."""
+        return self._forks[-1] if self._forks else self._dropped
+
+    @property
+    def max_bytes(self) -> int:
+        """How many octets of messages the flow may hold."""
+        return octets(self._flow.max_bytes)
 
     @contextmanager
     def guarded(self, handler: Label, token: str) -> Iterator[None]:
@@ -214,6 +265,30 @@ class Builder:
                                 where=f"flow/{self._flow.name}", remedy="send to flows instead of calling them")
         instruction.name = self._name
         self._code.append(instruction)
+
+
+class Drop(PureStep):
+    """Ends a message that a `filter` took out. Not written by users."""
+
+    key: ClassVar[str] = "filter"
+    Spec: ClassVar[Any] = None
+
+    def __init__(self, spec: None) -> None:
+        """Nothing to compile."""
+
+    def apply(self, state: State) -> None:
+        """The record says what became of it."""
+        state.outcome = "filtered"
+
+
+class Absent(Drop):
+    """Sends a part that a `filter` took out on to where the parts are gathered, to be counted. Not written by users."""
+
+    def apply(self, state: State) -> None:
+        """Its content is of no interest any more."""
+        super().apply(state)
+        state.variables = {**state.variables, "split": {**state.variables["split"], "absent": True}}
+        state.body = None
 
 
 def build_step(written: Mapping[str, Any]) -> Step:

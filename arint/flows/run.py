@@ -6,20 +6,25 @@ import msgspec
 
 from arint.errors import ArintError
 from arint.flows.compile import Instruction, Program
-from arint.flows.state import Effects, Output, Reply, State, Trace
+from arint.flows.state import Effects, Fork, Outcome, Output, Reply, State, Trace
 from arint.message import Failure, Message
 
-__all__ = ["Effects", "Output", "Reply", "StageResult", "Trace", "failed_step", "on_failure", "run_stage"]
+__all__ = ["Effects", "Fork", "Output", "Reply", "StageResult", "Trace", "failed_step", "on_failure", "run_stage"]
 
 _STEP = "arint_step"
 
 
 class StageResult(msgspec.Struct, frozen=True):
-    """What a stage gave. `ended`: the message has come to the end of the flow; `message` is then its last form."""
+    """What a stage gave. `ended`: the message has come to the end of the flow; `message` is then its last form.
+
+    `fork`: more to store, which may be much. `outcome` is what the action log says of the stage.
+    """
 
     outputs: tuple[Output, ...]
     ended: bool
     message: Message
+    fork: Fork | None = None
+    outcome: Outcome = "done"
 
 
 async def run_stage(program: Program, stage: str, message: Message, effects: Effects, *,
@@ -35,12 +40,14 @@ async def run_stage(program: Program, stage: str, message: Message, effects: Eff
         await first.step.perform(state, f"{message.id}-{message.run}-{program.flow}-{stage}")
         if trace is not None:
             trace(first.path, first.key, first.name, state)
+        if state.fork is not None:
+            return StageResult(tuple(state.outputs), state.fork.count == 0, state.message(), state.fork)
         at += 1
     end = _advance(program.instructions, at, state)
     result = state.message()
     if end.kind == "end":
-        return StageResult(tuple(state.outputs), True, result)
-    return StageResult((*state.outputs, Output(program.flow, end.token, result)), False, result)
+        return StageResult(tuple(state.outputs), True, result, None, state.outcome)
+    return StageResult((*state.outputs, Output(program.flow, end.token, result)), False, result, None, state.outcome)
 
 
 def _advance(code: tuple[Instruction, ...], at: int, state: State) -> Instruction:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -10,6 +10,7 @@ import msgspec
 from arint.flows.json_text import parse_json, write_json
 from arint.message import Failure, Message
 
+Outcome = Literal["done", "filtered"]
 Level = Literal["debug", "info", "warning", "error"]
 
 _NOT_PARSED: Any = object()
@@ -28,6 +29,13 @@ class Output(msgspec.Struct, frozen=True):
         if self.flow.startswith("topic="):
             return self.flow.replace("=", "/", 1)
         return f"{self.flow}/{self.stage}"
+
+
+class Fork(msgspec.Struct, frozen=True):
+    """What an effect gives instead of going on: `count` inputs of other stages, made one by one as they are stored."""
+
+    count: int
+    outputs: Iterable[Output]
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -64,10 +72,13 @@ Trace = Callable[[str, str, str, "State"], None]
 
 
 class State:
-    """What steps read and change. `outputs` are stored when the stage has ended well, and only then."""
+    """What steps read and change. `outputs` are stored when the stage has ended well, and only then.
 
-    __slots__ = ("_body", "_changed", "_message", "_seen", "content_type", "effects",
-                 "failure", "flow", "headers", "outputs", "stage", "trace", "variables")
+    `fork` is set by an effect after which the stage does not go on by itself. `outcome` is how the stage is recorded.
+    """
+
+    __slots__ = ("_body", "_changed", "_message", "_seen", "content_type", "effects", "failure", "flow", "fork",
+                 "headers", "outcome", "outputs", "stage", "trace", "variables")
 
     def __init__(self, message: Message, flow: str, stage: str, effects: Effects, trace: Trace | None = None) -> None:
         self.flow = flow
@@ -75,6 +86,8 @@ class State:
         self.effects = effects
         self.trace = trace
         self.outputs: list[Output] = []
+        self.fork: Fork | None = None
+        self.outcome: Outcome = "done"
         self.replace(message)
 
     def replace(self, message: Message) -> None:

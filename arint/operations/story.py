@@ -12,14 +12,17 @@ from arint.actions import Action, Outcome
 from arint.bus.subjects import Place, parse_place
 from arint.errors import NotFoundError
 
-HopState = Literal["waiting", "retrying", "paused", "done", "caught", "dead", "replayed", "dropped"]
+HopState = Literal["waiting", "delayed", "retrying", "paused", "done", "filtered", "aggregated", "caught", "dead",
+                   "replayed", "dropped"]
 MessageState = Literal["processing", "paused", "done", "dead"]
 _Name = tuple[int, str, str] | tuple[str, int, str, str]
 """How a record names what it stored: run, flow and stage; or the place in full."""
+_Named = dict[tuple[_Name, str], list["Hop"]]
+"""The hops that named something, by what they named, and by their own message besides."""
 
 _STATE_AFTER: dict[Outcome, HopState] = {
     "accepted": "waiting", "done": "done", "caught": "caught", "failed": "retrying", "suspected": "retrying",
-    "deferred": "paused",
+    "deferred": "paused", "filtered": "filtered", "aggregated": "aggregated", "delayed": "delayed",
     "dead": "dead", "edited": "dead", "replayed": "replayed", "dropped": "dropped",
 }
 
@@ -90,7 +93,7 @@ def state_of(hops: Iterable[Hop]) -> MessageState:
     states = {hop.state for hop in hops}
     if "dead" in states:
         return "dead"
-    if "waiting" in states or "retrying" in states:
+    if states & {"waiting", "delayed", "retrying"}:
         return "processing"
     return "paused" if "paused" in states else "done"
 
@@ -109,13 +112,14 @@ def _hop(place: tuple[str, int, str, str], stored: Input | None, attempts: Seque
 def _as_tree(hops: Sequence[Hop], stored: Mapping[tuple[str, int, str, str], Input]) -> list[Hop]:
     """Parents first, each followed by what came of it, in the order of time."""
     by_time = sorted(hops, key=lambda hop: (hop.stored, hop.run, hop.stage != "start", hop.stage))
-    named: dict[_Name, list[Hop]] = defaultdict(list)
+    named: _Named = defaultdict(list)
     children: dict[Hop | None, list[Hop]] = defaultdict(list)
     for hop in by_time:
         known = stored.get(hop.place)
         children[_parent(hop, named, known.cause if known else "")].append(hop)
         for name in _names_stored_by(hop):
-            named[name].append(hop)
+            named[name, ""].append(hop)
+            named[name, hop.message].append(hop)
     ordered: list[Hop] = []
     waiting = [(hop, -1, 0) for hop in reversed(children[None])]
     while waiting:
@@ -125,13 +129,17 @@ def _as_tree(hops: Sequence[Hop], stored: Mapping[tuple[str, int, str, str], Inp
     return ordered
 
 
-def _parent(hop: Hop, named: Mapping[_Name, Sequence[Hop]], cause: str) -> Hop | None:
-    """The hop that names this one among what it stored next; of several, the latest before it."""
-    whole = named.get(hop.place, ())
-    candidates = [*named.get((hop.run, hop.flow, hop.stage), ()), *whole]
-    of_the_message = [one for one in candidates if one.message in (hop.message, cause)]
-    found = of_the_message or candidates
-    return found[-1] if found else None
+def _parent(hop: Hop, named: _Named, cause: str) -> Hop | None:
+    """The hop that names this one among what it stored next; of several, the latest before it.
+
+    Its own message before the one that caused it, and that before any other: the parts of a split are many.
+    """
+    by_stage = (hop.run, hop.flow, hop.stage)
+    for message in (hop.message, cause, ""):
+        for name in (hop.place, by_stage):
+            if found := named.get((name, message)):
+                return found[-1]
+    return None
 
 
 def _names_stored_by(hop: Hop) -> Iterator[_Name]:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from arint.runtime.control import Orders
 
 
+FORKS = 4
+"""Messages whose parts are being stored at once: each keeps a window of them in memory."""
+
+
 class Desk:
     """One a process. `change_set` is the configuration in force; the counters only grow."""
 
@@ -30,6 +34,7 @@ class Desk:
         self.instance = orders.instance
         self.change_set = orders.change_set
         self.gate = Gate()
+        self.forks = asyncio.Semaphore(FORKS)
         self.processed = self.failed = self.dead = self.accepted = 0
         self._replicas = orders.bus.replicas
         self._grouped = orders.fsync

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from arint.actions import Action
+from arint.actions import ENDS, Action
 from arint.bus.connection import Bus
 from arint.bus.lookup import look_up
 from arint.bus.subjects import ACTIONS, Place
 
 _decode = msgspec.json.Decoder(Action).decode
-_ENDS = frozenset({"done", "dead", "caught"})
 
 
 class History(msgspec.Struct, frozen=True):
@@ -40,7 +39,7 @@ def summarize(actions: list[Action]) -> History:
         failed=sum(action.outcome == "failed" for action in actions),
         deferrals=len(deferred), records=len(actions) - suspected, suspected=suspected,
         first_deferral=min(deferred, default=0.0),
-        finished=any(action.outcome in _ENDS for action in actions),
+        finished=any(action.outcome in ENDS for action in actions),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from arint.actions import Action
+from arint.actions import ENDS, Action
 from arint.bus import ledger, lookup, streams
 from arint.bus.subjects import ACTIONS, flow_of, parse_place, stream_of, tree
 from arint.errors import ArintError, NotFoundError
@@ -27,9 +27,9 @@ FILL_INTERVAL = 0.5
 DISK_RESERVE = 64 * 2**20
 """Bytes that are left on the disk for what was accepted: with less, nothing new is."""
 _decode_action = msgspec.json.Decoder(Action).decode
-_ENDS = frozenset({"done", "caught", "replayed", "dropped"})
-Stage = tuple[int, str, str]
-"""Run, flow and stage tokens."""
+_ENDS = (ENDS - {"dead"}) | {"replayed", "dropped"}
+Stage = tuple[str, int, str, str]
+"""Message, run, flow and stage tokens."""
 
 
 class Intake:
@@ -102,7 +102,7 @@ class Intake:
         for flow in set(self._flows.values()):
             with contextlib.suppress(NotFoundError):
                 for found in await lookup.look_up(self._desk.bus, stream_of(flow), tree("m", message_id)):
-                    waiting.add((found.place.run, found.place.flow, found.place.stage))
+                    waiting.add(found.place[1:])
                     channel = channel or found.message().channel
         if not actions and not waiting:
             return None
@@ -145,13 +145,13 @@ def state_of(actions: list[Action], waiting: set[Stage]) -> dict[str, Any]:
     """A message's state for its sender: accepted, processing, done or dead."""
     if not actions:
         return {"state": "accepted", "stage": "start", "attempts": 0}
-    met = {(action.run, action.flow, action.stage) for action in actions}
-    ended = {(action.run, action.flow, action.stage) for action in actions if action.outcome in _ENDS}
-    dead = {(action.run, action.flow, action.stage) for action in actions if action.outcome == "dead"}
-    following = {stage for action in actions for label in action.to if (stage := _following(action.run, label))}
+    met = {_stage(action) for action in actions}
+    ended = {_stage(action) for action in actions if action.outcome in _ENDS}
+    dead = {_stage(action) for action in actions if action.outcome == "dead"}
+    following = {stage for action in actions for label in action.to if (stage := _following(action, label))}
     if dead - ended:  # what is dead ends by a replay, in another run, or is dropped
         state = "dead"
-    elif (waiting | following | met) - ended:
+    elif (waiting | met) - ended or following - {stage[1:] for stage in ended}:
         state = "processing"
     else:
         state = "done"
@@ -160,10 +160,14 @@ def state_of(actions: list[Action], waiting: set[Stage]) -> dict[str, Any]:
                                                                   actions if action.stage == last.stage)}
 
 
-def _following(run: int, label: str) -> Stage | None:
-    """The stage that an action stored next; None for a topic, where nothing waits for it."""
-    if label.startswith("m."):  # a replay names the whole place
+def _stage(action: Action) -> Stage:
+    return action.message, action.run, action.flow, action.stage
+
+
+def _following(action: Action, label: str) -> tuple[int, str, str] | None:
+    """The stage that an action stored next; None for a topic, where nothing waits for it, and for another message."""
+    if label.startswith("m."):  # a replay names the whole place, and so does what went into an aggregate
         place = parse_place(label)
-        return place.run, place.flow, place.stage
+        return (place.run, place.flow, place.stage) if place.root == action.root else None
     flow, _, stage = label.rpartition("/")
-    return None if flow == "topic" else (run, flow, stage)
+    return None if flow == "topic" else (action.run, flow, stage)

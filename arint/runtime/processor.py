@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 import traceback
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from arint.actions import Action, Outcome
@@ -19,7 +20,7 @@ from arint.bus.subjects import Place
 from arint.errors import ArintError, RejectedError, SystemUnavailableError
 from arint.flows.compile import Program
 from arint.flows.run import StageResult, failed_step, on_failure, run_stage
-from arint.flows.state import Effects, Output
+from arint.flows.state import Effects, Fork, Output
 from arint.message import Failure, Message
 from arint.plugins import FullError
 from arint.resources.quantities import seconds
@@ -42,6 +43,9 @@ CONDEMNED_AFTER = 3
 BEHIND_OTHERS = 0.2
 """Seconds for each attempt alone that a suspect lets others go first: the innocent are done before it strikes again."""
 STALLED_DELAY = 1.0
+WINDOW = 1000
+"""Parts of one message that are stored at once, if they are small; and all of their octets else."""
+WINDOW_OCTETS = 4 * 2**20
 
 
 class StageProcessor:
@@ -128,8 +132,13 @@ class StageProcessor:
                 break
         incoming.worked()
         await self._store(result.outputs)
+        to = labels_of(result.outputs)
+        parts = 0
+        if result.fork is not None:
+            parts = result.fork.count
+            to = (*to, *await self._store_parts(result.fork))
         failpoint("stored")
-        await self._record(place, message, "done", began, to=result.outputs)
+        await self._record(place, message, result.outcome, began, to=to, parts=parts)
         failpoint("recorded")
         incoming.ack()
         self._desk.processed += 1
@@ -143,6 +152,16 @@ class StageProcessor:
             await self._desk.store(outputs[0])
         elif outputs:
             await asyncio.gather(*(self._desk.store(output) for output in outputs))
+
+    async def _store_parts(self, fork: Fork) -> tuple[str, ...]:
+        """Store them in windows, so that their number does not matter; returns the stages in which they begin."""
+        stages: dict[str, None] = {}
+        async with self._desk.forks:
+            for window in windows(fork.outputs):
+                await self._store(tuple(window))
+                stages |= dict.fromkeys(labels_of(window))
+                failpoint("parts")
+        return tuple(stages)
 
     async def _defer(self, incoming: Incoming, place: Place, message: Message, past: History,
                      error: SystemUnavailableError, began: float) -> bool:
@@ -191,7 +210,7 @@ class StageProcessor:
         handler = on_failure(self.program, self.stage, message, failure)
         if handler is not None:
             await self._desk.store(handler)
-            await self._record(place, message, "caught", began, failure=failure, to=(handler,))
+            await self._record(place, message, "caught", began, failure=failure, to=(handler.label,))
         else:
             message.failure = failure
             await self._desk.bury(place, message)
@@ -200,16 +219,35 @@ class StageProcessor:
         incoming.ack()
 
     async def _record(self, place: Place, message: Message, outcome: Outcome, began: float, *,
-                      to: tuple[Output, ...] = (), failure: Failure | None = None, error: ArintError | None = None,
-                      next_try: float = 0.0, token: str = "") -> None:
+                      to: tuple[str, ...] = (), parts: int = 0, failure: Failure | None = None,
+                      error: ArintError | None = None, next_try: float = 0.0, token: str = "") -> None:
         await self._desk.journal.record(Action(
             root=place.root, message=place.message, run=place.run, flow=place.flow, stage=place.stage,
             attempt=message.attempt, at=began, took=round(time.time() - began, 6), node=self._desk.node,
-            instance=self._desk.instance, outcome=outcome, to=tuple(output.label for output in to),
+            instance=self._desk.instance, outcome=outcome, to=to, parts=parts,
             error=failure.message if failure else str(error or ""),
             error_kind=failure.kind if failure else (error.title if error else ""),
             next_try=next_try, change_set=message.change_set, channel=message.channel, size=len(message.body),
         ), token=token)
+
+
+def labels_of(outputs: Iterable[Output]) -> tuple[str, ...]:
+    """Where they go, as the action log says it."""
+    return tuple(output.label for output in outputs)
+
+
+def windows(outputs: Iterable[Output]) -> Iterator[list[Output]]:
+    """What is stored together: neither too many nor too large."""
+    window: list[Output] = []
+    size = 0
+    for output in outputs:
+        window.append(output)
+        size += len(output.message.body)
+        if len(window) >= WINDOW or size >= WINDOW_OCTETS:
+            yield window
+            window, size = [], 0
+    if window:
+        yield window
 
 
 def failure_of(error: BaseException, stage: str) -> Failure:

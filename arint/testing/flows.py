@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -62,7 +63,12 @@ class StepRecord(msgspec.Struct, frozen=True):
 
 
 class FlowRun(msgspec.Struct):
-    """What became of a message. `failure` is set if it would be a dead letter; it failed in the stage `failed_in`."""
+    """What became of a message. `failure` is set if it would be a dead letter; it failed in the stage `failed_in`.
+
+    Where a step makes several messages of one, `ended` has all that came to the end of the flow, `message` is the
+    last of them; `dead` has those that would be dead letters, `failure` is the first one's; `filtered` counts those
+    that a `filter` took out.
+    """
 
     message: Message
     steps: list[StepRecord] = []
@@ -70,6 +76,14 @@ class FlowRun(msgspec.Struct):
     logs: list[tuple[Level, str]] = []
     failure: Failure | None = None
     failed_in: str = ""
+    ended: list[Message] = []
+    dead: list[Message] = []
+    filtered: int = 0
+
+    @property
+    def values(self) -> list[Any]:
+        """The bodies of all that came to the end, as JSON."""
+        return [parse_json(message.body) for message in self.ended]
 
     @property
     def value(self) -> Any:
@@ -136,26 +150,49 @@ class FlowTest:
 
     async def run_async(self, payload: Any = b"", **known: Any) -> FlowRun:
         """As `run`, for tests that are coroutines."""
-        message = message_of(payload, **known)
-        run = FlowRun(message, [], [], [])
+        return await self._through([message_of(payload, **known)])
+
+    def run_all(self, payloads: Iterable[Any], **known: Any) -> FlowRun:
+        """Let several messages go through, one after the other, as far as each comes."""
+        return _wait(self.run_all_async(payloads, **known))
+
+    async def run_all_async(self, payloads: Iterable[Any], **known: Any) -> FlowRun:
+        """As `run_all`, for tests that are coroutines."""
+        return await self._through([message_of(payload, **known) for payload in payloads])
+
+    async def _through(self, messages: Sequence[Message]) -> FlowRun:
+        run = FlowRun(messages[0], [], [], [], ended=[], dead=[])
         effects = _RecordingEffects(self, run)
-        following: Output | None = Output(self.flow.name, START, message)
-        while following is not None:
-            following = await self._stage(following, effects, run)
+        for message in messages:
+            await self._follow(deque([Output(self.flow.name, START, message)]), effects, run)
         return run
 
-    async def _stage(self, given: Output, effects: _RecordingEffects, run: FlowRun) -> Output | None:
-        """Run a stage to its end; returns the next one's input."""
+    async def _follow(self, waiting: deque[Output], effects: _RecordingEffects, run: FlowRun) -> None:
+        """Run the stages of these inputs, and of all that comes of them."""
+        while waiting:
+            waiting.extend(await self._stage(waiting.popleft(), effects, run))
+
+    async def _stage(self, given: Output, effects: _RecordingEffects, run: FlowRun) -> Iterable[Output]:
+        """Run a stage to its end; returns the inputs of what comes next."""
         outcome = await self._attempts(given, effects, run)
         if isinstance(outcome, Failure):
             caught = on_failure(self.program, given.stage, given.message, outcome)
             if caught is None:
-                run.message, run.failure, run.failed_in = given.message, outcome, given.stage
-            return caught
-        run.message = outcome.message
-        own = None if outcome.ended else outcome.outputs[-1]
+                self._died(given, outcome, run)
+            return [caught] if caught else []
+        run.filtered += outcome.outcome == "filtered"
+        if outcome.ended and outcome.outcome == "done" and outcome.fork is None:
+            run.ended.append(outcome.message)
+        if run.failure is None:
+            run.message = outcome.message
+        own = None if outcome.ended or outcome.fork is not None else outcome.outputs[-1]
         run.sent += [_sent(output) for output in outcome.outputs if output is not own]
-        return own
+        return outcome.fork.outputs if outcome.fork is not None else [own] if own is not None else []
+
+    def _died(self, given: Output, failure: Failure, run: FlowRun) -> None:
+        run.dead.append(msgspec.structs.replace(given.message, failure=failure))
+        if run.failure is None:
+            run.message, run.failure, run.failed_in = given.message, failure, given.stage
 
     async def _attempts(self, given: Output, effects: _RecordingEffects, run: FlowRun) -> StageResult | Failure:
         attempts = self.program.retry(given.stage).attempts

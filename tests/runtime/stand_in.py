@@ -24,7 +24,7 @@ class StandInAgent:
         self.beats: dict[str, Beat] = {}
         self.processes: dict[str, asyncio.subprocess.Process] = {}
         self._writers: dict[str, asyncio.StreamWriter] = {}
-        self._env = {**os.environ, **(env or {})}
+        self.env = {**os.environ, **(env or {})}
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> StandInAgent:
@@ -73,7 +73,7 @@ class StandInAgent:
         log = Path(self.home.log_file(orders.instance)).open("ab")  # noqa: SIM115 - the child's, closed below
         self.processes[orders.instance] = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "arint.runtime", "--home", str(self.home.path), "--instance", orders.instance,
-            stdout=log, stderr=log, stdin=asyncio.subprocess.DEVNULL, env=self._env)
+            stdout=log, stderr=log, stdin=asyncio.subprocess.DEVNULL, env=self.env)
         log.close()
         if wait:
             await self.state(orders.instance, "ready")
