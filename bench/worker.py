@@ -11,7 +11,7 @@ import asyncio
 from bench.cpu import cpu_seconds
 from bench.path import running
 from bench.peers import workers
-from bench.report import Figure, best, beside
+from bench.report import Figure, beside, best
 from bench.watch import rate_of
 
 MESSAGES = 80_000
