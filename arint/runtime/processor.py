@@ -48,8 +48,8 @@ STALLED_DELAY = 1.0
 WINDOW = 1000
 """Parts of one message that are stored at once, if they are small; and all of their octets else."""
 WINDOW_OCTETS = 4 * 2**20
-_MEASURED = frozenset({"done", "failed", "caught", "dead"})
-"""The outcomes of attempts whose duration tells something; a deferred one's tells how long a system was away."""
+_NO_END = frozenset({"deferred", "suspected"})
+"""What an attempt goes on after, or what tells only how long a system was away: no duration is taken of it."""
 
 
 class StageProcessor:
@@ -249,9 +249,9 @@ class StageProcessor:
         if counter is None:
             counter = self._outcomes[outcome] = STAGE_ATTEMPTS.at(self.program.flow, self.stage, outcome)
         counter.add()
-        if outcome in _MEASURED:
+        if outcome not in _NO_END:
             self._duration.observe(took)
-        if self._desk.tracer is not None and (outcome in _MEASURED or (outcome == "deferred" and self.outlet is None)):
+        if self._desk.tracer is not None and (outcome not in _NO_END or (outcome == "deferred" and not self.outlet)):
             self._desk.tracer.end(message.traceparent, error=error, outcome=outcome)
 
 
