@@ -48,7 +48,7 @@ STALLED_DELAY = 1.0
 WINDOW = 1000
 """Parts of one message that are stored at once, if they are small; and all of their octets else."""
 WINDOW_OCTETS = 4 * 2**20
-_NO_END = frozenset({"deferred", "suspected"})
+_NO_END = frozenset({"deferred", "suspected", "delayed"})
 """What an attempt goes on after, or what tells only how long a system was away: no duration is taken of it."""
 
 
