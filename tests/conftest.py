@@ -10,6 +10,7 @@ import pytest
 
 from arint.home import Home
 from arint.security.ca import ensure_pki
+from tests.databases import DatabaseServer, MariaServer, Missing, PostgresServer, started
 from tests.servers import EtcdServer, NatsServer, Server, etcd_members
 
 S = TypeVar("S", bound=Server)
@@ -97,3 +98,26 @@ def nats_tls_server(nats_factory: Callable[..., NatsServer]) -> NatsServer:
 def shared_nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
     """A running broker without TLS for the whole session: use subjects of your own, do not stop it."""
     yield from _started(NatsServer(tmp_path_factory.mktemp("nats") / "home"))
+
+
+def _database(kind: type[DatabaseServer]) -> Iterator[DatabaseServer]:
+    try:
+        server = started(kind)
+    except Missing as error:
+        pytest.skip(str(error))
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[DatabaseServer]:
+    """A running PostgreSQL for the whole session: use a `new_database`, do not stop it."""
+    yield from _database(PostgresServer)
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[DatabaseServer]:
+    """A running MariaDB for the whole session: use a `new_database`, do not stop it."""
+    yield from _database(MariaServer)

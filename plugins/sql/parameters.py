@@ -1,4 +1,4 @@
-"""The values of a statement's named parameters, taken from a message."""
+"""The values of statements' named parameters, taken from a message."""
 
 from __future__ import annotations
 
@@ -11,36 +11,61 @@ from arint.errors import RejectedError
 from arint.message import Message
 
 _MISSING = object()
+_NO_ROW = object()
 
 
-def values(names: Iterable[str], params: Mapping[str, str], message: Message, body: Any) -> dict[str, Any]:
-    """A value for each name. Raises RejectedError, naming the field but no value, where the message has none."""
-    return {name: _bound(_found(name, params.get(name, name), message, body)) for name in names}
+class Source:
+    """What parameters may speak of: a message and its parsed body; one row of it, where a statement is for each."""
 
+    __slots__ = ("_body", "_index", "_message", "_row")
 
-def _found(name: str, path: str, message: Message, body: Any) -> Any:
-    root, _, rest = path.partition(".")
-    known = _roots(root, message, body) if rest else _MISSING
-    value = _walk(body, path) if known is _MISSING else _walk(known, rest)
-    if value is _MISSING:
-        raise RejectedError(f"the message has no field {path}", where=f"parameter :{name}",
-                            remedy="name another field in params, or let a step before set it")
-    return value
+    def __init__(self, message: Message, body: Any, row: Any = _NO_ROW, index: int = 0) -> None:
+        self._message, self._body, self._row, self._index = message, body, row, index
 
+    def rows(self, path: str) -> list[Source]:
+        """One for each row of the list at `path`. Raises RejectedError where there is no list."""
+        found = self._find(path)
+        if not isinstance(found, list):
+            told = "the message has no field" if found is _MISSING else "no list is in the message's field"
+            raise RejectedError(f"{told} {path}", where="for_each")
+        return [Source(self._message, self._body, row, index) for index, row in enumerate(found)]
 
-def _roots(root: str, message: Message, body: Any) -> Any:
-    match root:
-        case "body":
-            return body
-        case "headers":
-            return message.headers
-        case "vars":
-            return message.variables
-        case "message":
-            return {"id": message.id, "root": message.root, "correlation_id": message.correlation_id,
-                    "channel": message.channel, "caller": message.caller, "created": message.created}
-        case _:
-            return _MISSING
+    def values(self, names: Iterable[str], params: Mapping[str, str]) -> dict[str, Any]:
+        """A value for each name. Raises RejectedError, naming the field but no value, where the message has none."""
+        return {name: _bound(self._value(name, params.get(name, name))) for name in names}
+
+    def _value(self, name: str, path: str) -> Any:
+        value = self._find(path)
+        if value is _MISSING:
+            raise RejectedError(f"the message has no field {path}", where=f"parameter :{name}",
+                                remedy="name another field in params, or let a step before set it")
+        return value
+
+    def _find(self, path: str) -> Any:
+        root, _, rest = path.partition(".")
+        known = self._root(root) if rest else _MISSING
+        if known is not _MISSING:
+            return _walk(known, rest)
+        if self._row is _NO_ROW:
+            return _walk(self._body, path)
+        return self._index if path == "index" else self._row if path == "row" else _walk(self._row, path)
+
+    def _root(self, root: str) -> Any:
+        message = self._message
+        match root:
+            case "body":
+                return self._body
+            case "row" if self._row is not _NO_ROW:
+                return self._row
+            case "headers":
+                return message.headers
+            case "vars":
+                return message.variables
+            case "message":
+                return {"id": message.id, "root": message.root, "correlation_id": message.correlation_id,
+                        "channel": message.channel, "caller": message.caller, "created": message.created}
+            case _:
+                return _MISSING
 
 
 def _walk(value: Any, path: str) -> Any:

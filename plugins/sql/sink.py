@@ -1,74 +1,88 @@
-"""The OUT side of SQL: a thread or a few beside the loop, since drivers block."""
+"""The OUT side of SQL: messages' statements, many to a transaction; and what a flow asks a database."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from arint.errors import NotFoundError, NotValidError, SystemUnavailableError
+from arint.errors import ArintError, NotFoundError, NotValidError
 from arint.plugins import Delivery, SinkContext
-from arint.resources.quantities import seconds
-from plugins.sql.specs import SqlConnection, SqlOptions
+from plugins.sql.specs import DRIVERS, SqlConnection
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
 
     from plugins.sql.database import Database
+    from plugins.sql.plans import Plan
+    from plugins.sql.threads import Threads
 
-_THREADS = 8
 _PROBE_TIMEOUT = 5.0
+_WRITERS = 2
+"""Transactions with many messages at once: while one commits, the other works."""
 
 
 class SqlSink:
     """Delivers messages to one database."""
 
     def __init__(self, context: SinkContext) -> None:
-        from plugins.sql.database import Database
+        from plugins.sql.batches import Batches
 
         spec: SqlConnection = context.spec
-        self._where = f"connection/{context.name}"
-        url = _url(spec, context, self._where)
-        self._database: Database = Database(url, spec.setup, seconds(spec.timeout), self._where)
-        # SQLite has one writer; more threads would only wait for its lock, and lose it in no order
-        threads = 1 if url.get_backend_name() == "sqlite" else _THREADS
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix=f"sql-{context.name}")
+        self._database, self._threads = opened(context.name, spec, context.secrets)
+        lite = spec.url.startswith("sqlite")
+        self._batches = Batches(self._many, self._one, writers=1 if lite else min(_WRITERS, spec.connections))
 
     async def send(self, delivery: Delivery) -> bytes | None:
-        """Run the step's statements in one transaction; nothing, if this was done before. There is no answer."""
-        options: SqlOptions = delivery.options
-        statements: Sequence[str] = (
-            [options.statement] if isinstance(options.statement, str) else options.statement)
-        await self._in_thread(lambda: self._database.deliver(delivery, statements), delivery.timeout)
+        """Run the step's statements in one transaction; nothing, if this was done before.
+
+        The answer is that of the last statement that gives rows, as JSON, where the step asks for one.
+        """
+        from plugins.sql.plans import plan_of
+
+        plan = plan_of(delivery)
+        if plan.answer is not None:
+            return await self._one(plan, delivery.timeout)
+        await self._batches.deliver(plan, delivery.timeout)
         return None
 
     async def probe(self) -> None:
         """Open the database and begin a transaction."""
-        await self._in_thread(self._database.check, _PROBE_TIMEOUT)
+        await self._threads.run(self._database.check, _PROBE_TIMEOUT)
 
     async def close(self) -> None:
-        """End the running statement and close all connections."""
-        self._database.interrupt()
-        self._threads.shutdown(wait=False, cancel_futures=True)
-        await asyncio.to_thread(self._threads.shutdown)
+        """End the running statements and close all connections."""
+        await self._threads.close()
+        await self._batches.close()
         self._database.close()
 
-    async def _in_thread(self, work: Callable[[], None], timeout: float) -> None:
-        try:
-            async with asyncio.timeout(timeout):
-                await asyncio.get_running_loop().run_in_executor(self._threads, work)
-        except TimeoutError as error:
-            # What still runs may be committed after all; the next attempt then finds its key and does nothing
-            self._database.interrupt()
-            raise SystemUnavailableError(f"not done within {timeout:g} seconds", where=self._where) from error
+    async def _many(self, plans: Sequence[Plan], timeout: float) -> Sequence[ArintError | None]:
+        return await self._threads.run(lambda job: self._database.deliver_many(plans, job), timeout)
+
+    async def _one(self, plan: Plan, timeout: float) -> bytes | None:
+        return await self._threads.run(lambda job: self._database.deliver(plan, job), timeout)
 
 
-def _url(spec: SqlConnection, context: SinkContext, where: str) -> URL:
+def opened(name: str, spec: SqlConnection, secrets: Mapping[str, bytes]) -> tuple[Database, Threads]:
+    """A database that is opened when first needed, and the threads to use it from. Raises ArintError."""
+    from plugins.sql.database import Database
+    from plugins.sql.threads import Threads
+
+    where = f"connection/{name}"
+    url = _url(spec, secrets, where)
+    # SQLite has one writer; more threads would only wait for its lock, and lose it in no order
+    lite = url.get_backend_name() == "sqlite"
+    return Database(url, spec, name), Threads(1 if lite else spec.connections, where, server_limits=not lite)
+
+
+def _url(spec: SqlConnection, secrets: Mapping[str, bytes], where: str) -> URL:
     from sqlalchemy import exc, make_url
 
     try:
         url = make_url(spec.url)
+        url.get_dialect()
+    except exc.NoSuchModuleError as error:
+        raise NotValidError(f"no database of this kind is known: {spec.url.partition(':')[0]}", where=where,
+                            remedy=f"one of {', '.join(DRIVERS)}; or install its SQLAlchemy dialect") from error
     except exc.ArgumentError as error:
         raise NotValidError("not a database URL", where=where,
                             remedy="write it as sqlite:///${ARINT_DATA}/orders.db") from error
@@ -76,6 +90,6 @@ def _url(spec: SqlConnection, context: SinkContext, where: str) -> URL:
         raise NotValidError("the URL holds a password", where=where, remedy="write password: {secret: …} instead")
     if spec.password is None:
         return url
-    if spec.password.secret not in context.secrets:
+    if spec.password.secret not in secrets:
         raise NotFoundError(f"no secret {spec.password.secret}", where=where, remedy="declare it and apply again")
-    return url.set(password=context.secrets[spec.password.secret].rstrip(b"\r\n").decode())
+    return url.set(password=secrets[spec.password.secret].rstrip(b"\r\n").decode())

