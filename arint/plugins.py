@@ -6,10 +6,10 @@ Built-in plugins are registered exactly as a third party's are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib.metadata import entry_points
-from typing import Any, Literal, Protocol
+from typing import Any, BinaryIO, Literal, Protocol
 
 import msgspec
 
@@ -142,13 +142,51 @@ class Transport(msgspec.Struct, frozen=True):
     mode: Literal["every-node", "singleton"] = "every-node"
 
 
+class Written(msgspec.Struct, frozen=True):
+    """A value as bytes, and their content type."""
+
+    body: bytes
+    content_type: str
+
+
+class Format(Protocol):
+    """One form that data comes in, opened with its options. Values are what JSON has."""
+
+    def parse(self, body: bytes, content_type: str = "") -> Any:
+        """The value of a whole body. Raises RejectedError, which names the place and no value of the body."""
+        ...
+
+    def write(self, value: Any) -> Written:
+        """The value in this form. Raises RejectedError for what cannot be written in it."""
+        ...
+
+    def records(self, stream: BinaryIO) -> Iterator[Any]:
+        """The records of a stream of any size, one by one, in bounded memory. Raises RejectedError as `parse` does."""
+        ...
+
+
+class FormatType(msgspec.Struct, frozen=True):
+    """One format by its name in a manifest, such as `csv`.
+
+    `options` is a msgspec Struct (forbid_unknown_fields): what may stand beside the name. `codec` is
+    "module:attribute", imported when first used: a callable of the options, which gives a Format. `content_types` are
+    those that say a body has this form.
+    """
+
+    name: str
+    options: type[msgspec.Struct]
+    codec: str
+    content_types: tuple[str, ...] = ()
+
+
 class Plugin(msgspec.Struct, frozen=True):
-    """What a plugin adds: transports, and step types (classes that satisfy `arint.flows.Step`)."""
+    """What a plugin adds: transports, formats, and step types (classes that satisfy `arint.flows.Step`)."""
 
     name: str
     summary: str
     transports: tuple[Transport, ...] = ()
     steps: tuple[type[Any], ...] = ()
+    formats: tuple[FormatType, ...] = ()
 
 
 @cache
@@ -161,6 +199,12 @@ def installed() -> Mapping[str, Plugin]:
 def transports() -> Mapping[str, Transport]:
     """Every transport, by its key in a manifest."""
     return {transport.name: transport for plugin in installed().values() for transport in plugin.transports}
+
+
+@cache
+def formats() -> Mapping[str, FormatType]:
+    """Every format, by its name in a manifest; see `arint.formats`."""
+    return {kind.name: kind for plugin in installed().values() for kind in plugin.formats}
 
 
 @cache

@@ -50,6 +50,25 @@ STEPS = {
     "map": """\
 - map: '{"id": order.id, "total": $sum(order.lines.(qty * price))}'
 """,
+    "parse": """\
+- parse: {format: csv, delimiter: ";", encoding: latin-1}
+- parse: auto
+""",
+    "format": """\
+- format: {as: xml, root: orders, item: order}
+- format: csv
+""",
+    "normalize": """\
+- normalize:
+    locale: de
+    fields:
+      id: {from: Nr, type: integer, required: true}
+      customer: {from: Kunde.Name, case: upper, max: 40}
+      ordered: {from: Datum, type: date, format: "%d.%m.%y"}
+      total: {from: Summe, type: decimal}
+      express: {type: boolean, true_is: [ja], false_is: [nein], default: false}
+      lines: {type: list, from: Positionen, fields: {article: text, qty: integer}}
+""",
     "when": """\
 - when:
     if: body.total > 1000

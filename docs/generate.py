@@ -16,7 +16,8 @@ import msgspec
 from arint import errors, sdk, testing
 from arint.flows.expressions import NAMES
 from arint.flows.step import EffectStep, PureStep, Step
-from arint.plugins import Plugin, Transport, installed, step_types
+from arint.formats import LazySpec
+from arint.plugins import Plugin, Transport, formats, installed, step_types
 from arint.resources.kinds import KINDS
 from docs import examples
 from docs.fields import doc, inner, spec_words, table
@@ -98,6 +99,9 @@ def _role(step: type[Step]) -> str:
 
 def _spec(step: type[Step]) -> Iterator[str]:
     """What stands under the step's key."""
+    if isinstance(vars(step).get("Spec"), LazySpec):
+        yield "What may stand beside each format's name: see [formats](formats.md).\n"
+        return
     structs = inner(step.Spec)
     if step.siblings:
         yield f"Beside `{step.key}` stands {', '.join(f'`{name}`' for name in sorted(step.siblings))}.\n"
@@ -106,6 +110,29 @@ def _spec(step: type[Step]) -> Iterator[str]:
     for struct in structs:
         yield f"<a id=\"{struct.__name__.lower()}\"></a>\n\n{doc(struct)}\n"
         yield table(struct) + "\n"
+
+
+def formats_page() -> str:
+    """The forms that data comes in."""
+    parts = [HEAD.format(title="Formats"), _FORMATS_INTRO]
+    for name, kind in formats().items():
+        types = ", ".join(f"`{one}`" for one in kind.content_types)
+        parts += [f"## {name}\n", doc(kind.options) + "\n"]
+        if types:
+            parts.append(f"`auto` takes it for {types}.\n")
+        parts.append(table(kind.options) + "\n")
+        parts += _structs(dict.fromkeys(inner(kind.options)[1:]))
+    return "\n".join(parts)
+
+
+_FORMATS_INTRO = """\
+[`parse`](steps.md#parse) makes a value of bytes, [`format`](steps.md#format) bytes of a value. A format is written as
+its name, or as a mapping with the options below: `parse: csv`, `parse: {format: csv, delimiter: ";"}`,
+`format: {as: csv, delimiter: ";"}`.
+
+What does not have its form is rejected (a dead letter at once), with line or byte, and without the values. A line, a
+field or a record has at most 4 MiB.
+"""
 
 
 def plugins_page() -> str:
@@ -121,6 +148,8 @@ def plugins_page() -> str:
 
 def _plugin(name: str, plugin: Plugin, seen: set[type[msgspec.Struct]]) -> Iterator[str]:
     yield f"## {name}\n\n{plugin.summary.rstrip('.')}.\n"
+    if plugin.formats:
+        yield "Formats: " + ", ".join(f"[`{kind.name}`](formats.md#{kind.name})" for kind in plugin.formats) + ".\n"
     if plugin.steps:
         yield "Steps: " + ", ".join(f"[`{step.key}`](steps.md#{step.key})" for step in plugin.steps) + ".\n"
     for transport in plugin.transports:
@@ -224,8 +253,8 @@ def _yaml(text: str) -> str:
 
 
 PAGES: dict[str, Callable[[], str]] = {
-    "kinds.md": kinds_page, "steps.md": steps_page, "plugins.md": plugins_page, "errors.md": errors_page,
-    "sdk.md": sdk_page,
+    "kinds.md": kinds_page, "steps.md": steps_page, "formats.md": formats_page, "plugins.md": plugins_page,
+    "errors.md": errors_page, "sdk.md": sdk_page,
 }
 """The generated pages; cli.md is written by `python -m arintctl.reference`."""
 

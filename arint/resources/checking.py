@@ -48,6 +48,7 @@ def struct_mistakes(value: dict[str, Any], struct: type[msgspec.Struct], path: P
     """
     found: list[Mistake] = []
     fields = {field.encode_name: field for field in _fields_of(struct) if field.name not in ignore}
+    also_known = {*also_known, struct.__struct_config__.tag_field or ""}
     for key, item in value.items():
         if key in fields:
             _check(item, fields[key].type, (*path, key), found.append)
@@ -90,6 +91,12 @@ def _in_parts(value: Any, bare: Any, path: Path) -> Iterator[Mistake]:
     yield from found
 
 
+def _tags(choices: Collection[Any]) -> dict[Any, type[msgspec.Struct]]:
+    """The structs among these that a key of theirs tells apart, by what stands there."""
+    return {choice.__struct_config__.tag: choice for choice in choices
+            if _is_struct(choice) and choice.__struct_config__.tag is not None}
+
+
 def _is_struct(expected: Any) -> bool:
     return isinstance(expected, type) and issubclass(expected, msgspec.Struct)
 
@@ -101,6 +108,9 @@ def _bare(expected: Any, value: Any) -> Any:
     if get_origin(expected) not in (Union, types.UnionType):
         return expected
     choices = [_bare(choice, value) for choice in get_args(expected)]
+    if isinstance(value, dict) and (tags := _tags(choices)):
+        field = next(iter(tags.values())).__struct_config__.tag_field
+        return tags.get(value.get(str(field)), expected)
     if len(others := [choice for choice in choices if choice is not types.NoneType]) == 1 and value is not None:
         return others[0]
     for choice in choices:
@@ -126,7 +136,7 @@ def _check_single(value: Any, expected: Any, path: Path, report: Report, *, on_k
     except msgspec.ValidationError as error:
         text, _, place = str(error).partition(" - at `")
         message, suggestion = _in_words(text, expected, value)
-        if place and message == text:
+        if place and (message == text or text.startswith("Invalid value")):
             path = (*path, *_parts(place.rstrip("`")))
         report(Mistake(path, message, suggestion, on_key))
     except (ValueError, KeyError, RecursionError) as error:
@@ -142,8 +152,9 @@ def _parts(place: str) -> Path:
 def _in_words(text: str, expected: Any, value: Any) -> tuple[str, str]:
     """Msgspec's message as a sentence for the writer of a manifest, and a suggestion."""
     choices = _choices(expected)
-    if text.startswith("Invalid enum value") and choices:
-        return f"{value!r} is not allowed here", nearest(str(value), filter(None, choices))
+    wrong = re.fullmatch(r"Invalid (?:enum )?value '(.*)'", text, re.DOTALL)
+    if wrong and (known := [*_tags(get_args(expected))] if isinstance(value, dict) else choices):
+        return f"{wrong[1]!r} is not allowed here", nearest(wrong[1], filter(None, map(str, known)))
     if "matching regex" in text:
         return f"must be {_description(expected)}", ""
     shape = re.fullmatch(r"Expected `([^`]*)`, got `(\w+)`", text)
@@ -158,7 +169,8 @@ def _in_words(text: str, expected: Any, value: Any) -> tuple[str, str]:
         words = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than",
                  "of length >=": "at least of length", "of length <=": "at most of length"}
         return f"must be {words[limit[2]]} {limit[3]}", ""
-    return text, ""
+    missing = re.fullmatch(r"Object missing required field `([^`]*)`", text)
+    return f'the key "{missing[1]}" is missing' if missing else text, ""
 
 
 def _shape(value: Any) -> str:

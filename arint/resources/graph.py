@@ -15,7 +15,7 @@ from arint.resources.kinds import Resource, key_of
 from arint.resources.problems import Path
 
 _KINDS = {"service": "Service", "flow": "Flow", "connection": "Connection"}
-_OPAQUE = frozenset({"validate", "map", "set", "log"})
+_OPAQUE = frozenset({"validate", "map", "set", "log", "parse", "format", "normalize"})
 """Steps whose content is a language of its own, with words that only look like references."""
 
 
