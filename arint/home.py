@@ -31,6 +31,7 @@ import msgspec
 
 from arint.errors import ArintError, ConflictError, DeniedError, NotFoundError, NotValidError
 from arint.ports import Ports
+from arint.tracing.settings import TraceSettings
 
 FORMAT = 1
 SOCKET_PATH_LIMIT = 100  # sun_path holds 108 bytes; some are kept for temporary names beside it
@@ -52,6 +53,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the broker syncs to disk before it says yes."""
     created: float
     """Seconds since the epoch."""
+    traces: TraceSettings | None = None
+    """Where spans go; nowhere by default."""
 
 
 class Pem(NamedTuple):

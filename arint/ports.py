@@ -22,6 +22,7 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
     etcd_peer: int = 2380
     nats: int = 4222
     http: int = 8080
+    metrics: int = 9464
 
 
 def choose_ports(host: str = "127.0.0.1", preferred: Ports | None = None, *, avoid: Collection[int] = ()) -> Ports:

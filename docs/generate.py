@@ -17,10 +17,13 @@ from arint import errors, sdk, testing
 from arint.flows.expressions import NAMES
 from arint.flows.step import EffectStep, PureStep, Step
 from arint.formats import LazySpec
+from arint.meters import families
+from arint.meters.meter import MOST_SERIES, OTHER, SECONDS, Counter, Gauge, Histogram
 from arint.plugins import Plugin, Transport, formats, installed, step_types
 from arint.resources.kinds import KINDS
 from docs import examples
 from docs.fields import doc, inner, spec_words, table
+from nodeagent import measuring
 
 FOLDER = Path(__file__).parent / "reference"
 HEAD = "# {title}\n\n<!-- Written by `make docs` from the code; do not edit. -->\n"
@@ -252,9 +255,34 @@ def _yaml(text: str) -> str:
     return f"```yaml\n{text}```\n"
 
 
+def metrics_page() -> str:
+    """What a scrape finds."""
+    rows = [(family.name, family.kind, family.help, family.labels) for family in vars(families).values()
+            if isinstance(family, Counter | Gauge | Histogram)]
+    told = [_metric(*row) for row in sorted(rows)]
+    own = [_metric(name, *row) for name, row in sorted(measuring.FAMILIES.items())]
+    head = ["| metric | type | labels | |", "|---|---|---|---|"]
+    bounds = ", ".join(f"{bound:g}" for bound in SECONDS)
+    return "\n".join([HEAD.format(title="Metrics"), _METRICS_INTRO, "## Of the node and its processes\n", *head, *own,
+                      "\n## Counted by workers\n", f"Beside these labels: `worker` and `service`. Buckets of "
+                      f"durations, in seconds: {bounds}.\n", *head, *told, ""])
+
+
+_METRICS_INTRO = f"""\
+What `GET /metrics` on each node answers, in Prometheus's text format; see [metrics and
+traces](../how-to/metrics-and-traces.md). Counters begin anew with their process. At most {MOST_SERIES} label sets of a
+metric are told apart in one process; what is beyond is counted under `{OTHER}`. A flow's name is as in `arintctl
+events`: what is sent straight to a service or connection has the flow `service=NAME` or `connection=NAME`.
+"""
+
+
+def _metric(name: str, kind: str, told: str, labels: tuple[str, ...]) -> str:
+    return f"| `{name}` | {kind} | {', '.join(f'`{label}`' for label in labels)} | {told} |"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "kinds.md": kinds_page, "steps.md": steps_page, "formats.md": formats_page, "plugins.md": plugins_page,
-    "errors.md": errors_page, "sdk.md": sdk_page,
+    "errors.md": errors_page, "sdk.md": sdk_page, "metrics.md": metrics_page,
 }
 """The generated pages; cli.md is written by `python -m arintctl.reference`."""
 

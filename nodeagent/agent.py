@@ -17,6 +17,7 @@ from arint.engines.logs import keep_logs_small
 from arint.engines.nats import Nats
 from arint.errors import ArintError
 from arint.home import Home
+from arint.meters import exposition
 from arint.operations.agent import AgentStatus, LogLine
 from arint.registry.records import NodeRecord
 from arint.resources.versions import version_of
@@ -26,13 +27,14 @@ from arint.store.election import Election
 from arint.store.keys import Keys
 from arint.store.lease import Lease
 from arint.version import VERSION
-from nodeagent import helper, logs
+from nodeagent import helper, logs, measuring
 from nodeagent.bell import Bell
 from nodeagent.control_socket import ControlSocket, Follow, Logs, Question
 from nodeagent.crew import Crew
 from nodeagent.desired import singletons
 from nodeagent.engine_room import Keeper
 from nodeagent.membership import Membership, keep_membership
+from nodeagent.metrics_page import MetricsPage
 from nodeagent.orders import Surroundings
 from nodeagent.placing import Placing
 from nodeagent.source import Source
@@ -70,6 +72,7 @@ class Agent:
         self._settled = 0
         self._error = ""
         self._stop = asyncio.Event()
+        self._metrics = MetricsPage(self._config.ports.metrics, self._measured)
 
     async def run(self) -> None:
         """Until SIGTERM or SIGINT; then drain the workers, and stop the engines. Raises what cannot be waited out.
@@ -86,6 +89,7 @@ class Agent:
                     for keeper in self._engines:
                         tasks.create_task(keeper.run(), name=f"engine {keeper.engine.name}")
                     tasks.create_task(keep_logs_small(self._home.log), name="logs")
+                    tasks.create_task(self._metrics.run(), name="metrics")
                     tasks.create_task(self._take_part(), name="cluster")
                     await self._until_stopped()
             except* _Stopped:
@@ -130,7 +134,7 @@ class Agent:
         variables = {"ARINT_HOME": str(home.path), "ARINT_DATA": str(home.data), "ARINT_NODE": config.node,
                      "ARINT_CLUSTER": config.cluster}
         return Surroundings(node=config.node, home=str(home.path), bus=bus, host=config.host, port=config.ports.http,
-                            variables=variables, fsync=config.fsync)
+                            variables=variables, fsync=config.fsync, traces=config.traces)
 
     async def _take_part(self) -> None:
         """From the first answer of etcd on: follow the cluster, be a member of it, run what is assigned."""
@@ -231,7 +235,8 @@ class Agent:
         member = self._membership is not None and self._membership.lease is not None
         engines = [keeper.status() for keeper in self._engines]
         return agent_status(self._config, VERSION, engines, sorted(instances, key=lambda one: one.instance),
-                            change_set=self._change_set(), member=member, error=self._error)
+                            change_set=self._change_set(), member=member, error=self._error,
+                            metrics=self._metrics.url)
 
     def _change_set(self) -> int:
         """The newest change set by which everything was placed and had its orders.
@@ -246,6 +251,11 @@ class Agent:
         elif not placing.leading and len(views.alive.snapshot) > 1:
             self._settled = max(self._settled, carried_out)
         return self._settled
+
+    def _measured(self) -> str:
+        workers = [*self._crew.workers.values(), *self._crew.leaving.values()]
+        return exposition.text([*measuring.of_node(self._status()),
+                                *(found for worker in workers for found in measuring.of_worker(worker))])
 
     async def _answer(self, question: Question) -> AsyncIterator[msgspec.Struct]:
         if isinstance(question, Logs):

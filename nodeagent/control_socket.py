@@ -17,7 +17,7 @@ from typing import Literal
 
 import msgspec
 
-from arint.runtime.control import Beat, Hello, ToWorker, encode_line, to_agent
+from arint.runtime.control import Beat, Hello, Measures, ToWorker, encode_line, to_agent
 from nodeagent.workers import Worker
 
 log = logging.getLogger(__name__)
@@ -107,6 +107,8 @@ class ControlSocket:
                 said = to_agent.decode(line)
                 if isinstance(said, Beat):
                     worker.heard(said)
+                elif isinstance(said, Measures):
+                    worker.measured(bytes(said.families))
         finally:
             worker.disconnected(link)
 

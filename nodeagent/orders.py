@@ -13,6 +13,7 @@ from arint.errors import NotFoundError
 from arint.resources.graph import references, secrets_of
 from arint.resources.kinds import Flow, Resource, Service
 from arint.runtime.control import BusSettings, Orders
+from arint.tracing.settings import TraceSettings
 from nodeagent.configuration import Configuration
 from nodeagent.desired import RUNNER, SYSTEM
 
@@ -27,6 +28,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     port: int
     variables: Mapping[str, str]
     fsync: bool = True
+    traces: TraceSettings | None = None
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -56,7 +58,7 @@ def orders_for(task: Task, configuration: Configuration, around: Surroundings, *
         raise NotFoundError(f"the secret {missing[0]} has no value", where=task.instance,
                             remedy="apply the manifest that declares it")
     common = Orders(instance=task.instance, node=around.node, role="runner", bus=around.bus, home=around.home,
-                    change_set=configuration.number, host=around.host, fsync=around.fsync,
+                    change_set=configuration.number, host=around.host, fsync=around.fsync, traces=around.traces,
                     secrets={name: known[name] for name in sorted(names)}, variables=dict(around.variables))
     if task.service == RUNNER:
         return _for_runner(common, configuration)

@@ -46,12 +46,12 @@ def given_up(views: Views, declared: dict[str, str], change_set: int, node: str)
 
 
 def agent_status(config: NodeConfig, release: str, engines: list[EngineStatus], instances: list[InstanceStatus], *,
-                 change_set: int, member: bool, error: str) -> AgentStatus:
+                 change_set: int, member: bool, error: str, metrics: str = "") -> AgentStatus:
     """The whole. `member`: the node holds its lease; `change_set`: the one that all of this is about."""
     runs = any(one.service == RUNNER and one.state == "ready" for one in instances)
     ready = bool(engines) and all(one.ready for one in engines) and member and runs
     return AgentStatus(node=config.node, cluster=config.cluster, pid=os.getpid(), version=release, ready=ready,
                        change_set=change_set, started=_STARTED, memory=memory_bytes(os.getpid()),
-                       engines=tuple(engines), instances=tuple(instances), error=error)
+                       engines=tuple(engines), instances=tuple(instances), metrics=metrics, error=error)
 
 

@@ -46,6 +46,7 @@ class Worker:
         self.starts = 0
         self.beat: Beat | None = None
         self.orders: Orders | None = None
+        self.measures: bytes = b""
         self._node = node
         self._on_change = on_change
         self._silence = silence
@@ -156,9 +157,14 @@ class Worker:
         if before != beat:
             self._on_change()
 
+    def measured(self, families: bytes) -> None:
+        """What it has counted by now: kept as it came, until somebody asks."""
+        self.measures = families
+
     def _started(self) -> None:
         self.starts += 1
         self.beat = self._ready_since = None
+        self.measures = b""
         self._heard = time.monotonic()
         self._on_change()
 

@@ -185,10 +185,10 @@ def prepared_home(folder: Path, pki: Path | None) -> Home:
 def node_config(name: str = "n1", *, fsync: bool = True) -> NodeConfig:
     """A node with free ports."""
     ports: list[int] = []
-    for _ in range(4):
+    for _ in range(5):
         ports.append(free_port(avoid=ports))
     return NodeConfig(version="test", cluster="test", node=name, fsync=fsync, created=0.0,
-                      ports=Ports(etcd_client=ports[0], etcd_peer=ports[1], nats=ports[2], http=ports[3]))
+                      ports=Ports(**dict(zip(Ports.__struct_fields__, ports, strict=True))))
 
 
 def _without_tls(argv: list[str]) -> list[str]:

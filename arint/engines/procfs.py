@@ -12,11 +12,15 @@ _DEAD_STATES = frozenset("ZXx")
 
 
 class Stat(NamedTuple):
-    """From /proc/PID/stat: the state's letter, the session's id, the start in clock ticks since boot."""
+    """From /proc/PID/stat: the state's letter, the session's id, the start and the processor's time in clock ticks.
+
+    The start counts since boot; the time is what the process has used, in its own code and in the kernel.
+    """
 
     state: str
     session: int
     start: int
+    used: int
 
 
 def read_stat(pid: int) -> Stat | None:
@@ -26,7 +30,7 @@ def read_stat(pid: int) -> Stat | None:
     except OSError:
         return None
     fields = text[text.rindex(")") + 2:].split()  # the command's name may hold spaces and brackets
-    return Stat(fields[0], int(fields[3]), int(fields[19]))
+    return Stat(fields[0], int(fields[3]), int(fields[19]), int(fields[11]) + int(fields[12]))
 
 
 def start_time(pid: int) -> int | None:
@@ -49,6 +53,12 @@ def memory_bytes(pid: int) -> int:
         return int((_PROC / str(pid) / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, IndexError):
         return 0
+
+
+def cpu_seconds(pid: int) -> float:
+    """The processor's time that the process has used; 0 if it is gone."""
+    found = read_stat(pid)
+    return found.used / os.sysconf("SC_CLK_TCK") if found is not None else 0.0
 
 
 def session_leaders_with(variable: bytes) -> Iterator[int]:

@@ -53,7 +53,7 @@ class InstanceStatus(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class AgentStatus(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the agent knows of its node, at one moment."""
+    """What the agent knows of its node, at one moment. `metrics`: where it serves its metrics."""
 
     node: str = ""
     cluster: str = ""
@@ -65,6 +65,7 @@ class AgentStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     memory: int = 0
     engines: tuple[EngineStatus, ...] = ()
     instances: tuple[InstanceStatus, ...] = ()
+    metrics: str = ""
     error: str = ""
 
 

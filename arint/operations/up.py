@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from arint.errors import ArintError, ConflictError, TimedOutError, UnreachableError
+from arint.errors import ArintError, ConflictError, TimedOutError, UnreachableError, UsageError
 from arint.home import Home, NodeConfig
 from arint.operations.agent import AgentStatus
 from arint.operations.connect import Link
 from arint.operations.probe import pass_a_message
 from arint.operations.progress import Progress, Step, silent
 from arint.ports import Ports, choose_ports, port_is_free
+from arint.tracing.settings import TraceSettings
 from arint.version import VERSION
 
 if TYPE_CHECKING:
@@ -32,12 +33,18 @@ class UpArguments(msgspec.Struct, frozen=True, kw_only=True):
     """How to start. Names count only when the home is made; `timeout` is in seconds.
 
     `avoid` are ports of other homes on this machine: they may be free now, and be listened on tomorrow.
+    `otlp_endpoint`: where spans go from now on; "" for nowhere, None for as before,
+    or `otlp_default` where there is nothing before. `trace_ratio`: of new traces.
     """
 
     cluster: str = "local"
     node: str = ""
     host: str = "127.0.0.1"
     http_port: int = 0
+    metrics_port: int = 0
+    otlp_endpoint: str | None = None
+    otlp_default: str = ""
+    trace_ratio: float | None = None
     fsync: bool = True
     timeout: float = 60.0
     avoid: frozenset[int] = frozenset()
@@ -92,12 +99,15 @@ async def up(link: Link, arguments: UpArguments, progress: Progress = silent) ->
         agent = _agent_process(home)
         running = agent.adopt()
         moved: tuple[str, ...] = ()
-        if running and arguments.http_port not in (0, config.ports.http):
+        wanted = wished(config, arguments)
+        if running and wanted != config:
             agent.release()
-            raise ConflictError(f"HTTP channels listen on port {config.ports.http} already", where=str(home.path),
-                                remedy=f"arintctl down, then: arintctl up --http-port {arguments.http_port}")
+            raise ConflictError(f"the node runs already: {_told_difference(config, wanted)}", where=str(home.path),
+                                remedy="arintctl down, then the same again")
         if not running:
-            config = _with_http_port(home, config, arguments.http_port)
+            if wanted.traces is None and arguments.otlp_endpoint is None and arguments.otlp_default:
+                wanted = wished(wanted, msgspec.structs.replace(arguments, otlp_endpoint=arguments.otlp_default))
+            config = _with_wishes(home, config, wanted)
             config, moved = free_ports(home, config)
             link.reload()
             progress(Step("starting the node agent"))
@@ -136,6 +146,8 @@ def addresses(config: NodeConfig) -> tuple[Address, ...]:
         Address("http channels", f"http://{config.host}:{ports.http}"),
         Address("etcd (mTLS)", f"https://{config.host}:{ports.etcd_client}"),
         Address("nats (mTLS)", f"tls://{config.host}:{ports.nats}"),
+        Address("metrics", f"http://127.0.0.1:{ports.metrics}/metrics"),
+        *([Address("traces go to", config.traces.endpoint)] if config.traces is not None else []),
     )
 
 
@@ -153,29 +165,78 @@ async def down(link: Link, arguments: DownArguments, progress: Progress = silent
 
 
 def _new_config(arguments: UpArguments) -> NodeConfig:
-    wish = Ports(http=arguments.http_port) if arguments.http_port else Ports()
-    if arguments.http_port:
-        _refuse_taken(arguments.host, arguments.http_port)
-    avoid = arguments.avoid - {arguments.http_port}  # a port that was asked for is wanted, whoever else may use it
-    return NodeConfig(version=VERSION, cluster=arguments.cluster, node=arguments.node or _hostname(),
-                      ports=choose_ports(arguments.host, wish, avoid=avoid), host=arguments.host, fsync=arguments.fsync,
-                      created=time.time())
+    config = wished(NodeConfig(version=VERSION, cluster=arguments.cluster, node=arguments.node or _hostname(),
+                               ports=Ports(), host=arguments.host, fsync=arguments.fsync, created=time.time()),
+                    arguments)
+    asked = _asked_ports(arguments)
+    for option, port in asked.items():
+        _refuse_taken(arguments.host, port, option)
+    avoid = arguments.avoid - {*asked.values()}  # a port that was asked for is wanted, whoever else may use it
+    return msgspec.structs.replace(config, ports=choose_ports(arguments.host, config.ports, avoid=avoid))
 
 
-def _refuse_taken(host: str, port: int) -> None:
+def wished(config: NodeConfig, arguments: UpArguments) -> NodeConfig:
+    """The configuration with what was asked for. Raises UsageError for an endpoint that is none. Pure."""
+    ports = msgspec.structs.replace(config.ports, **_asked_ports(arguments))
+    traces, endpoint = config.traces, arguments.otlp_endpoint
+    if endpoint == "":
+        traces = None
+    elif endpoint is not None:
+        traces = TraceSettings(_checked_endpoint(endpoint), traces.ratio if traces is not None else 1.0)
+    if arguments.trace_ratio is not None:
+        if traces is None:
+            raise UsageError("a ratio without an address for traces", remedy="add --otlp-endpoint http://HOST:4318")
+        traces = TraceSettings(traces.endpoint, arguments.trace_ratio)
+    return msgspec.structs.replace(config, ports=ports, traces=traces)
+
+
+def _asked_ports(arguments: UpArguments) -> dict[str, int]:
+    wanted = {"http": arguments.http_port, "metrics": arguments.metrics_port}
+    return {name: port for name, port in wanted.items() if port}
+
+
+def _checked_endpoint(endpoint: str) -> str:
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(endpoint)
+        right = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        right = False
+    if not right:
+        raise UsageError(f"{endpoint!r} is no http:// or https:// address", where="--otlp-endpoint",
+                         remedy="such as http://127.0.0.1:4318, the base address of an OTLP/HTTP collector")
+    if "@" in parts.netloc:
+        raise UsageError("the address holds a user or password", where="--otlp-endpoint",
+                         remedy="send to a collector on this machine, and let that one show its credentials")
+    return endpoint
+
+
+def _refuse_taken(host: str, port: int, name: str) -> None:
     if not port_is_free(host, port):
         raise ConflictError(f"port {port} is taken", where=host,
-                            remedy="name another with --http-port, or none to take a free one")
+                            remedy=f"name another with --{name}-port, or none to take a free one")
 
 
-def _with_http_port(home: Home, config: NodeConfig, port: int) -> NodeConfig:
-    """The configuration with the port that was asked for, from now on. Raises ConflictError where it is taken."""
-    if port in (0, config.ports.http):
-        return config
-    _refuse_taken(config.host, port)
-    config = msgspec.structs.replace(config, ports=msgspec.structs.replace(config.ports, http=port))
-    home.save(config)
-    return config
+def _with_wishes(home: Home, config: NodeConfig, wanted: NodeConfig) -> NodeConfig:
+    """What was asked for, from now on. Raises ConflictError where a port is taken."""
+    for name in ("http", "metrics"):
+        port = getattr(wanted.ports, name)
+        if port != getattr(config.ports, name):
+            _refuse_taken(config.host, port, name)
+    if wanted != config:
+        home.save(wanted)
+    return wanted
+
+
+def _told_difference(config: NodeConfig, wanted: NodeConfig) -> str:
+    if config.ports.http != wanted.ports.http:
+        return f"HTTP channels listen on port {config.ports.http} already"
+    if config.ports.metrics != wanted.ports.metrics:
+        return f"metrics are served on port {config.ports.metrics} already"
+    if config.traces is None:
+        return "traces go nowhere"
+    return f"traces go to {config.traces.endpoint}, {config.traces.ratio:g} of the new ones"
 
 
 def _check_disk(home: Home) -> None:

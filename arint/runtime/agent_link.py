@@ -10,7 +10,9 @@ from pathlib import Path
 
 import msgspec
 
-from arint.runtime.control import Beat, Drain, Hello, Orders, encode_line, to_worker
+from arint.meters import snapshot
+from arint.meters.meter import snapshots
+from arint.runtime.control import Beat, Drain, Hello, Measures, Orders, encode_line, to_worker
 
 BEAT_INTERVAL = 1.0
 REDIAL_INTERVAL = 0.5
@@ -67,8 +69,13 @@ class AgentLink:
 
     async def _send_beats(self, writer: asyncio.StreamWriter) -> None:
         writer.write(encode_line(Hello(instance=self._instance, pid=os.getpid())))
+        told = b""
         while True:
             writer.write(encode_line(self._beat()))
+            counted = snapshot.encode(tuple(snapshots()))
+            if counted != told:
+                writer.write(encode_line(Measures(msgspec.Raw(counted))))
+                told = counted
             await writer.drain()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), BEAT_INTERVAL)

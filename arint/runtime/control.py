@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 
 from arint.resources.kinds import Channel, Connection, Flow, Service
+from arint.tracing.settings import TraceSettings
 
 Role = Literal["service", "runner", "source"]
 State = Literal["starting", "ready", "draining", "failed"]
@@ -55,6 +56,7 @@ class Orders(msgspec.Struct, frozen=True, omit_defaults=True, tag="orders", kw_o
     secrets: dict[str, bytes] = {}
     variables: dict[str, str] = {}
     fsync: bool = True
+    traces: TraceSettings | None = None
 
 
 class Drain(msgspec.Struct, frozen=True, tag="drain"):
@@ -87,8 +89,14 @@ class Beat(msgspec.Struct, frozen=True, omit_defaults=True, tag="beat"):
     """Why it is `failed`: with the traceback of user code that does not import."""
 
 
+class Measures(msgspec.Struct, frozen=True, tag="measures"):
+    """What a worker has counted (`arint.meters.snapshot`), with a beat after which it has changed."""
+
+    families: msgspec.Raw
+
+
 ToWorker = Orders | Drain
-ToAgent = Hello | Beat
+ToAgent = Hello | Beat | Measures
 to_worker = msgspec.json.Decoder(ToWorker)
 to_agent = msgspec.json.Decoder(ToAgent)
 

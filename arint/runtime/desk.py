@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +13,17 @@ from arint.bus.connection import Bus
 from arint.bus.dead import DeadLetters
 from arint.bus.subjects import ACTIONS, TOPICS, Place, stream_of, topic
 from arint.message import ENVELOPE_HEADER, Message, encode_envelope
+from arint.meters.families import STORE_DURATION
 from arint.runtime.gate import Gate
 from arint.runtime.journal import Journal
+from arint.version import VERSION
 
 if TYPE_CHECKING:
     from arint.flows.state import Output
     from arint.runtime.control import Orders
+    from arint.tracing.exporter import Exporter
+    from arint.tracing.settings import TraceSettings
+    from arint.tracing.tracer import Tracer
 
 
 FORKS = 4
@@ -25,7 +31,10 @@ FORKS = 4
 
 
 class Desk:
-    """One a process. `change_set` is the configuration in force; the counters only grow."""
+    """One a process. `change_set` is the configuration in force; the counters only grow.
+
+    `tracer` is None unless spans are wanted.
+    """
 
     def __init__(self, bus: Bus, orders: Orders) -> None:
         self.bus = bus
@@ -36,6 +45,11 @@ class Desk:
         self.gate = Gate()
         self.forks = asyncio.Semaphore(FORKS)
         self.processed = self.failed = self.dead = self.accepted = 0
+        self.tracer: Tracer | None = None
+        self._traces: TraceSettings | None = None
+        self._exporter: Exporter | None = None
+        self._exporting: asyncio.Task[None] | None = None
+        self._store_duration = STORE_DURATION.at()
         self._replicas = orders.bus.replicas
         self._grouped = orders.fsync
         self._committers: dict[str, Committer] = {}
@@ -55,14 +69,18 @@ class Desk:
 
         Raises FullError when the stream takes no more for now.
         """
+        began = time.perf_counter()
         message = output.message
         headers = {ENVELOPE_HEADER: encode_envelope(message)}
         if output.flow.startswith("topic="):
             name = output.flow.removeprefix("topic=")
-            return await self.committer(TOPICS).store(topic(name), message.body,
-                                                      {**headers, "Nats-Msg-Id": message.id}, expect_new=False)
-        place = Place(message.root, message.id, message.run, output.flow, output.stage)
-        return await self.committer(stream_of(output.flow)).store(place.subject, message.body, headers)
+            stored = await self.committer(TOPICS).store(topic(name), message.body,
+                                                        {**headers, "Nats-Msg-Id": message.id}, expect_new=False)
+        else:
+            place = Place(message.root, message.id, message.run, output.flow, output.stage)
+            stored = await self.committer(stream_of(output.flow)).store(place.subject, message.body, headers)
+        self._store_duration.observe(time.perf_counter() - began)
+        return stored
 
     def committer(self, stream: str) -> Committer:
         """The one that stores in this stream."""
@@ -75,8 +93,33 @@ class Desk:
         """Keep the message, with its failure, as a dead letter of this stage."""
         await self._dead_letters.store(message, place.flow, place.stage)
 
+    async def trace(self, settings: TraceSettings | None, service: str) -> None:
+        """From now on send spans there, or nowhere; `service` is what this process runs."""
+        if settings == self._traces:
+            return
+        await self._stop_tracing()
+        self._traces = settings
+        if settings is not None:
+            from arint.tracing.exporter import Exporter
+            from arint.tracing.tracer import Tracer
+
+            self._exporter = Exporter(settings.endpoint, {
+                "service.name": service, "service.namespace": "arint", "service.version": VERSION,
+                "service.instance.id": f"{self.node}/{self.instance}", "host.name": self.node})
+            self.tracer = Tracer(self._exporter.put, ratio=settings.ratio)
+            self._exporting = asyncio.create_task(self._exporter.run(), name="traces")
+
+    async def _stop_tracing(self) -> None:
+        self.tracer = None
+        if self._exporting is not None and self._exporter is not None:
+            self._exporting.cancel()
+            await asyncio.wait([self._exporting])
+            await self._exporter.close()
+            self._exporting = self._exporter = None
+
     async def close(self) -> None:
         """Store what waits, and let go."""
         await asyncio.gather(self._actions.close(), self._dead_letters.close(),
                              *(committer.close() for committer in self._committers.values()))
         self.journal.close()
+        await self._stop_tracing()

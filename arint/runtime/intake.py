@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import msgspec
 
 from arint.actions import ENDS, Action
 from arint.bus import ledger, lookup, streams
+from arint.bus.committer import Stored
 from arint.bus.subjects import ACTIONS, flow_of, parse_place, stream_of, tree
 from arint.errors import ArintError, NotFoundError
 from arint.flows.state import Output
@@ -57,6 +59,7 @@ class Intake:
                      idempotency_key: str = "", caller: str = "", correlation_id: str = "",
                      traceparent: str = "", message_id: str = "") -> Accepted:
         """Store one message as the start of the channel's flow; returns when it is on disk."""
+        began = time.time()
         flow = self._flows[channel]
         if self._disk_full:
             raise FullError("the disk is full")
@@ -74,10 +77,24 @@ class Intake:
             message.id = message.root = claim.message_id
             if repeated and await self._is_known(message.id):
                 return Accepted(message.id, repeated=True)
-        stored = await self._desk.store(Output(flow, "start", message))
+        stored = await self._store(Output(flow, "start", message), began)
         repeated = repeated or stored.duplicate
         self._desk.accepted += not stored.duplicate
         return Accepted(message.id, repeated)
+
+    async def _store(self, output: Output, began: float) -> Stored:
+        """Store it, as a span that begins a trace, or goes on with the caller's."""
+        tracer, message = self._desk.tracer, output.message
+        if tracer is None:
+            return await self._desk.store(output)
+        tracer.enter(message, message.channel, began)
+        try:
+            stored = await self._desk.store(output)
+        except BaseException as error:
+            tracer.end(message.traceparent, error=str(error) or type(error).__name__)
+            raise
+        tracer.end(message.traceparent, flow=output.flow)
+        return stored
 
     async def _claim(self, channel: str, caller: str, key: str, message: Message) -> ledger.Claim:
         kept = seconds(self._channels[channel].idempotency_for)

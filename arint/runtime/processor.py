@@ -22,6 +22,8 @@ from arint.flows.compile import Program
 from arint.flows.run import StageResult, failed_step, on_failure, run_stage
 from arint.flows.state import Effects, Fork, Output
 from arint.message import Failure, Message
+from arint.meters.families import STAGE_ATTEMPTS, STAGE_DURATION
+from arint.meters.meter import Total
 from arint.plugins import FullError
 from arint.resources.quantities import seconds
 from arint.runtime.failpoints import failpoint
@@ -46,6 +48,8 @@ STALLED_DELAY = 1.0
 WINDOW = 1000
 """Parts of one message that are stored at once, if they are small; and all of their octets else."""
 WINDOW_OCTETS = 4 * 2**20
+_NO_END = frozenset({"deferred", "suspected", "delayed"})
+"""What an attempt goes on after, or what tells only how long a system was away: no duration is taken of it."""
 
 
 class StageProcessor:
@@ -59,6 +63,8 @@ class StageProcessor:
         self.timeout = timeout
         self._desk = desk
         self._effects = effects
+        self._duration = STAGE_DURATION.at(program.flow, stage)
+        self._outcomes: dict[Outcome, Total] = {}
 
     async def handle(self, incoming: Incoming) -> None:
         """Process one delivery to its end: acked, given back for later, or dead."""
@@ -72,6 +78,9 @@ class StageProcessor:
                 return
         message.attempt = past.failed + 1
         message.change_set = self._desk.change_set
+        if self._desk.tracer is not None:
+            self._desk.tracer.begin(message, f"{place.flow} {self.stage}", "consumer", place.subject, message.attempt,
+                                    past.records, flow=place.flow, stage=self.stage, attempt=message.attempt)
         try:
             if self.outlet is not None:  # may wait long for its system: it must not keep the gate from closing
                 await self._attempt(incoming, place, message, past)
@@ -85,6 +94,8 @@ class StageProcessor:
                     self._desk.gate.leave()
         except FullError as error:
             log.warning("%s: %s; tried again", place.subject, error)
+            if self._desk.tracer is not None:
+                self._desk.tracer.forget(message.traceparent)
             incoming.nak(STALLED_DELAY)
 
     async def _handle_suspect(self, incoming: Incoming, place: Place, message: Message, past: History) -> None:
@@ -221,14 +232,27 @@ class StageProcessor:
     async def _record(self, place: Place, message: Message, outcome: Outcome, began: float, *,
                       to: tuple[str, ...] = (), parts: int = 0, failure: Failure | None = None,
                       error: ArintError | None = None, next_try: float = 0.0, token: str = "") -> None:
+        took = round(time.time() - began, 6)
+        self._count(message, outcome, took, failure.message if failure else str(error or ""))
         await self._desk.journal.record(Action(
             root=place.root, message=place.message, run=place.run, flow=place.flow, stage=place.stage,
-            attempt=message.attempt, at=began, took=round(time.time() - began, 6), node=self._desk.node,
+            attempt=message.attempt, at=began, took=took, node=self._desk.node,
             instance=self._desk.instance, outcome=outcome, to=to, parts=parts,
             error=failure.message if failure else str(error or ""),
             error_kind=failure.kind if failure else (error.title if error else ""),
             next_try=next_try, change_set=message.change_set, channel=message.channel, size=len(message.body),
         ), token=token)
+
+    def _count(self, message: Message, outcome: Outcome, took: float, error: str) -> None:
+        """What of an attempt is measured, and traced. One that its circuit holds goes on as the same span."""
+        counter = self._outcomes.get(outcome)
+        if counter is None:
+            counter = self._outcomes[outcome] = STAGE_ATTEMPTS.at(self.program.flow, self.stage, outcome)
+        counter.add()
+        if outcome not in _NO_END:
+            self._duration.observe(took)
+        if self._desk.tracer is not None and (outcome not in _NO_END or (outcome == "deferred" and not self.outlet)):
+            self._desk.tracer.end(message.traceparent, error=error, outcome=outcome)
 
 
 def labels_of(outputs: Iterable[Output]) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from arint.runtime.processor import StageProcessor
 from arint.runtime.programs import Programs
 from arint.runtime.sinks import Outlet, options_of, same_outlet
 from arint.runtime.stages import Key, Stages
+from arint.runtime.waiting import count_waiting
 
 log = logging.getLogger(__name__)
 _LEVELS = logging.getLevelNamesMapping()
@@ -41,8 +42,9 @@ class RunnerUnit:
         self._stages = Stages(desk)
         self._outlets: dict[str, Outlet] = {}
         self._watched: list[Watched] = []
-        self._effects = RunnerEffects(self._outlets)
+        self._effects = RunnerEffects(self._outlets, desk)
         self._keeper = tasks.create_task(Keeper(desk.bus, lambda: self._watched).run(), name="keeper")
+        self._counting = tasks.create_task(count_waiting(desk.bus, lambda: self._watched), name="waiting")
 
     async def apply(self, orders: Orders) -> None:
         """From now on these flows and connections."""
@@ -93,6 +95,7 @@ class RunnerUnit:
     async def stop(self, grace: float) -> None:
         """Finish what is in flight; let go of the connections."""
         self._keeper.cancel()
+        self._counting.cancel()
         await self._stages.stop(grace)
         await asyncio.gather(*(outlet.close() for outlet in self._outlets.values()))
         await self._effects.close()
@@ -101,8 +104,9 @@ class RunnerUnit:
 class RunnerEffects:
     """What flows ask of the world, as the runner does it: deliveries, callbacks and log lines."""
 
-    def __init__(self, outlets: Mapping[str, Outlet]) -> None:
+    def __init__(self, outlets: Mapping[str, Outlet], desk: Desk) -> None:
         self._outlets = outlets
+        self._desk = desk
         self._caller = Caller()
 
     async def call(self, service: str, message: Message, idempotency_key: str, timeout: float) -> Reply:
@@ -119,12 +123,22 @@ class RunnerEffects:
         chosen = options_of(outlet.connection.transport, options)
         given = getattr(chosen, "timeout", None)
         limit = timeout or (seconds(given) if given else 30.0)
-        return await outlet.send(Delivery(message, parsed(message), chosen, idempotency_key, limit))
+        if self._desk.tracer is None:
+            return await outlet.send(Delivery(message, parsed(message), chosen, idempotency_key, limit))
+        with self._desk.tracer.around(message, f"send {target}", "client", "send", connection=name) as traced:
+            return await outlet.send(Delivery(traced, parsed(message), chosen, idempotency_key, limit))
 
     async def callback(self, url: str, method: str, headers: Mapping[str, str], body: bytes, idempotency_key: str,
                        timeout: float) -> None:
-        """Tell the caller by HTTP."""
-        await self._caller.tell(url, method, headers, body, idempotency_key, timeout or 10.0)
+        """Tell the caller by HTTP. The step has put the stage's `traceparent` into the headers."""
+        limit = timeout or 10.0
+        if self._desk.tracer is None:
+            await self._caller.tell(url, method, headers, body, idempotency_key, limit)
+            return
+        message = Message(id=idempotency_key.partition("-")[0], body=body, traceparent=headers.get("traceparent", ""))
+        with self._desk.tracer.around(message, "callback", "client", "callback", method=method) as traced:
+            known = {**headers, "traceparent": traced.traceparent} if traced.traceparent else headers
+            await self._caller.tell(url, method, known, body, idempotency_key, limit)
 
     def log(self, level: Level, text: str, message: Message) -> None:
         """A line in this runner's log, with the message's id."""

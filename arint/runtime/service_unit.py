@@ -20,6 +20,7 @@ from arint.flows.state import Level, Reply
 from arint.here import refuse_elsewhere
 from arint.home import Home
 from arint.message import Message
+from arint.meters.families import CALL_DURATION
 from arint.resources.kinds import Service
 from arint.resources.quantities import seconds
 from arint.resources.variables import resolve
@@ -102,6 +103,7 @@ class Host:
         self._secrets: Mapping[str, bytes] = {}
         self._timeout = 30.0
         self._stuck = 0
+        self._duration = CALL_DURATION.at(service.name)
 
     @classmethod
     def load(cls, service: Service, orders: Orders, desk: Desk) -> Host:
@@ -124,18 +126,28 @@ class Host:
 
     async def call(self, service: str, message: Message, idempotency_key: str, timeout: float) -> Reply:
         """Let the user's callable process the message, within its time."""
+        if self._desk.tracer is None:
+            return await self._call(service, message, idempotency_key, timeout)
+        with self._desk.tracer.around(message, f"call service/{service}", "server", "call", idempotency_key,
+                                      service=service) as traced:
+            return await self._call(service, traced, idempotency_key, timeout)
+
+    async def _call(self, service: str, message: Message, idempotency_key: str, timeout: float) -> Reply:
         limit = min(timeout or self._timeout, self._timeout)
         async with self._slots:
+            began = time.perf_counter()
             context = Context(message, service=service, config=self._config, secrets=self._secrets,
                               deadline=time.time() + limit, request=self._ask,
                               stage=idempotency_key)
             running = self._handler.handle(message, context, self._threads)
             try:
-                return await within(limit, running)
+                reply = await within(limit, running)
             except TimeoutError:
                 self._count_stuck()
                 raise TimedOutError(f"no result within {limit:g} s", where=f"service/{service}",
                                     remedy="raise `timeout:` of the service, or see why it is slow") from None
+            self._duration.observe(time.perf_counter() - began)
+            return reply
 
     def _count_stuck(self) -> None:
         """A thread cannot be ended: when half of them hang, only a new process helps; the messages come again."""

@@ -13,6 +13,7 @@ import msgspec
 
 from arint.bus.circuit import Circuit
 from arint.errors import NotFoundError, SystemUnavailableError
+from arint.meters.families import DELIVERY_DURATION
 from arint.plugins import Delivery, Sink, SinkContext, load, transports
 from arint.resources.kinds import Connection
 from arint.resources.variables import resolve
@@ -42,6 +43,7 @@ class Outlet:
         self._tasks = tasks
         self._prober: asyncio.Task[None] | None = None
         self._on_change = on_change
+        self._duration = DELIVERY_DURATION.at(connection.name)
 
     async def sink(self) -> Sink:
         """The open sink. Raises what opening raises."""
@@ -64,7 +66,11 @@ class Outlet:
 
     async def send(self, delivery: Delivery) -> bytes | None:
         """Deliver through the sink."""
-        return await (await self.sink()).send(delivery)
+        sink = await self.sink()
+        began = time.perf_counter()
+        answer = await sink.send(delivery)
+        self._duration.observe(time.perf_counter() - began)
+        return answer
 
     def failed(self, error: SystemUnavailableError) -> None:
         """The system was away: open the circuit, and begin to probe."""

@@ -94,6 +94,8 @@ class Worker:
                 raise
             self._desk = Desk(bus, orders)
         self._desk.change_set = orders.change_set
+        runs = orders.service.name if orders.service is not None else f"arint-{orders.source or orders.role}"
+        await self._desk.trace(orders.traces, runs)
         if self._unit is None:
             self._unit = make_unit(orders, self._desk, tasks, self._link.hurry)
         await self._unit.apply(orders)

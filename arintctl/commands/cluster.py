@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,6 +30,16 @@ def up(session: Session, *,
        http_port: Annotated[int, typer.Option(min=0, max=65535, show_default=False,
                                               help="The port of HTTP channels (default: as before; 8080 or a free "
                                                    "one).")] = 0,
+       metrics_port: Annotated[int, typer.Option(min=0, max=65535, show_default=False,
+                                                 help="The port of metrics, on the loopback (default: as before; 9464 "
+                                                      "or a free one).")] = 0,
+       otlp_endpoint: Annotated[str | None, typer.Option(metavar="URL",
+                                                         help="The OTLP/HTTP collector that traces go to, such as "
+                                                              "http://127.0.0.1:4318; '' for none (default: as "
+                                                              "before, or $OTEL_EXPORTER_OTLP_ENDPOINT).")] = None,
+       trace_ratio: Annotated[float | None, typer.Option(min=0, max=1, help="Of the traces that begin here, this part "
+                                                                            "is sampled (default: as before; 1).",
+                                                         )] = None,
        fsync: Annotated[bool, typer.Option(help="Sync to disk before saying yes, for a new home.")] = True,
        timeout: options.Timeout = "60s") -> None:
     """Start the cluster of this machine, and wait until a message passes through it.
@@ -39,7 +50,9 @@ def up(session: Session, *,
     from arint.operations.up import up as operation
     from arintctl.contexts import ports_of_others, record
 
-    arguments = UpArguments(cluster=cluster, node=node, host=host, http_port=http_port, fsync=fsync,
+    arguments = UpArguments(cluster=cluster, node=node, host=host, http_port=http_port,
+                            metrics_port=metrics_port, otlp_endpoint=otlp_endpoint, trace_ratio=trace_ratio,
+                            otlp_default=os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", ""), fsync=fsync,
                             timeout=options.seconds_of(timeout), avoid=ports_of_others(session.home().path))
     result = session.run(lambda link, progress: operation(link, arguments, progress))
     record(session.home().path, session.settings.context or "")
@@ -113,6 +126,8 @@ def _status_text(found: AgentStatus, session: Session) -> str:
         parts.append(aligned(found.engines, ENGINES, wide=wide, width=width))
     if found.instances:
         parts.append(aligned(found.instances, INSTANCES, wide=wide, width=width))
+    if found.metrics:
+        parts.append(f"metrics  {found.metrics}")
     parts += [f"{item.instance}: {printable(item.error, multiline=True)}" for item in found.instances if item.error]
     return "\n\n".join(parts)
 

@@ -11,11 +11,13 @@ import logging
 import re
 import socket
 from collections.abc import Sequence
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from arint.errors import ArintError, ConflictError, TimedOutError, UnreachableError
+from arint.meters.families import CHANNEL_DURATION, CHANNEL_REQUESTS
 from arint.plugins import ChannelBinding, FullError, Intake, KeyReusedError
 from plugins.http import problems
 from plugins.http.problems import Problem
@@ -29,6 +31,8 @@ _TRACEPARENT = re.compile(rb"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$
 _LONGEST_KEY = 255
 _LINGER_BYTES = 2**20
 _LINGER_SECONDS = 2.0
+CLIENT_GONE = 499
+"""As nginx counts a caller that left before it was answered."""
 
 
 class HttpSource:
@@ -72,16 +76,20 @@ class HttpSource:
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI application."""
+        began = perf_counter()
         try:
             status, headers, body = await self._answer(scope, receive)
         except Problem as problem:
+            _count(scope, int(problem.status), began)
             await _send_problem(problem, scope, receive, send)
         except ClientGone:
-            return
+            _count(scope, CLIENT_GONE, began)
         except Exception:
             _log.exception("a request to %s failed", scope["path"])
+            _count(scope, 500, began)
             await _send_problem(problems.internal(), scope, receive, send)
         else:
+            _count(scope, status, began)
             await send({"type": "http.response.start", "status": status, "headers": headers})
             await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
@@ -90,6 +98,7 @@ class HttpSource:
         if method in ("GET", "HEAD") and (found := self._routes.find_status(path)) is not None:
             return await self._status(*found, dict(scope["headers"]))
         route = self._routes.find(path, method)
+        scope["state"]["channel"] = route.name
         if route.in_flight >= route.concurrency:
             raise problems.unavailable("too many requests at once", 1)
         route.in_flight += 1
@@ -134,6 +143,13 @@ class HttpSource:
         if found is None or found.get("channel", allowed[0].name) not in {route.name for route in allowed}:
             raise problems.not_found("no message with this id came in here, or it is no longer kept")
         return _json(200, msgspec.json.encode(found), (b"cache-control", b"no-store"))
+
+
+def _count(scope: Scope, status: int, began: float) -> None:
+    """Requests that no channel takes are counted by status alone: whatever paths they try, it is one series."""
+    channel = scope["state"].get("channel", "")
+    CHANNEL_REQUESTS.at(channel, str(status)).add()
+    CHANNEL_DURATION.at(channel).observe(perf_counter() - began)
 
 
 Answer = tuple[int, list[tuple[bytes, bytes]], bytes]

@@ -15,8 +15,11 @@ from pathlib import Path
 import msgspec
 
 from arint.home import Home
+from arint.meters.meter import Counter
 from arint.runtime.agent_link import AgentLink
 from arint.runtime.control import Beat, Orders
+
+THINGS = Counter("arint_test_things_total", "Things.", ("flow",))
 
 
 class FakeWorker:
@@ -28,6 +31,8 @@ class FakeWorker:
         self.error = ""
         self.leave = asyncio.Event()
         self.link = AgentLink(home.socket, instance, on_orders=self.take, on_drain=self.drain, beat=self.beat)
+
+        THINGS.at("orders").add(3)
 
     async def take(self, orders: Orders) -> None:
         file = self.home.data / f"{self.instance}.orders"

@@ -38,11 +38,11 @@ def make_home(path: Path) -> Home:
     home = Home(path)
     home.make_folders()
     taken: set[int] = set()
-    for _ in range(4):
+    for _ in range(5):
         taken.add(free_port(avoid=taken))
-    client, peer, nats, http = taken
+    client, peer, nats, http, metrics = taken
     home.save(NodeConfig(version=VERSION, cluster="test", node="n1", created=time.time(), fsync=False,
-                         ports=Ports(etcd_client=client, etcd_peer=peer, nats=nats, http=http)))
+                         ports=Ports(etcd_client=client, etcd_peer=peer, nats=nats, http=http, metrics=metrics)))
     ensure_pki(home)
     Sealer.ensure(home)
     return home

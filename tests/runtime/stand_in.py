@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from arint.home import Home
-from arint.runtime.control import Beat, Hello, Orders, encode_line, to_agent
+from arint.meters import snapshot
+from arint.meters.snapshot import Snapshot
+from arint.runtime.control import Beat, Hello, Measures, Orders, encode_line, to_agent
 
 
 class StandInAgent:
@@ -22,6 +24,7 @@ class StandInAgent:
         self.home = home
         self.orders: dict[str, Orders] = {}
         self.beats: dict[str, Beat] = {}
+        self.measures: dict[str, tuple[Snapshot, ...]] = {}
         self.processes: dict[str, asyncio.subprocess.Process] = {}
         self._writers: dict[str, asyncio.StreamWriter] = {}
         self.env = {**os.environ, **(env or {})}
@@ -56,6 +59,8 @@ class StandInAgent:
                 self._writers[name] = writer
                 if name in self.orders:
                     writer.write(encode_line(self.orders[name]))
+            elif name and isinstance(said, Measures):
+                self.measures[name] = snapshot.decode(said.families)
             elif name:
                 self.beats[name] = said
         writer.close()
