@@ -1,5 +1,5 @@
 """Content-addressed code: packed where a service is applied, unpacked where it runs."""
 
-from arint.artifacts.packing import pack, unpack
+from arint.artifacts.packing import pack, pack_files, unpack
 
-__all__ = ["pack", "unpack"]
+__all__ = ["pack", "pack_files", "unpack"]

@@ -14,7 +14,7 @@ import shutil
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from arint.errors import NotFoundError, NotValidError
@@ -37,14 +37,28 @@ def pack(source_file: Path, include: Sequence[str] = ()) -> tuple[str, bytes]:
     folder = source_file.absolute().parent
     if not source_file.is_file():
         raise NotFoundError(f"there is no file {source_file.name}", where=str(folder))
-    archive = _archive(folder, sorted(_chosen(folder, source_file.name, include)))
+    python = {name for name in _files(folder) if name.endswith(".py")}
+    return _packed(folder, {source_file.name} | python | _included(folder, include))
+
+
+def pack_files(folder: Path, names: Collection[str], include: Sequence[str] = ()) -> tuple[str, bytes]:
+    """As `pack`, of these files (relative to `folder`) and of what the globs match: what a program needs."""
+    folder = folder.absolute()
+    for name in names:
+        if not (folder / name).is_file():
+            raise NotFoundError(f"there is no file {name}", where=str(folder))
+    return _packed(folder, {*names} | _included(folder, include))
+
+
+def _packed(folder: Path, chosen: set[str]) -> tuple[str, bytes]:
+    archive = _archive(folder, sorted(chosen))
     return hashlib.sha256(archive).hexdigest(), gzip.compress(archive, compresslevel=6, mtime=0)
 
 
-def _chosen(folder: Path, source: str, include: Sequence[str]) -> set[str]:
+def _included(folder: Path, include: Sequence[str]) -> set[str]:
     """Names relative to the folder, with `/`."""
-    files = list(_files(folder))
-    chosen = {source} | {name for name in files if name.endswith(".py")}
+    chosen: set[str] = set()
+    files = list(_files(folder)) if include else []
     for glob in include:
         matched = {name for name in files if _matches(name, glob)}
         if not matched:
@@ -89,7 +103,7 @@ def _archive(folder: Path, names: Sequence[str]) -> bytes:
                                     where=str(folder), remedy="move the service into a folder of its own")
             entry = tarfile.TarInfo(name)
             entry.size = len(data)
-            entry.mode = 0o644
+            entry.mode = 0o755 if os.access(folder / name, os.X_OK) else 0o644
             archive.addfile(entry, io.BytesIO(data))
     return stream.getvalue()
 
@@ -120,6 +134,7 @@ def unpack(data: bytes, folder: Path, digest: str) -> None:
     making = Path(tempfile.mkdtemp(prefix=f".{digest[:12]}-", dir=folder.parent))
     try:
         _extract(archive, making)
+        making.chmod(0o755)
         making.replace(folder)
     except OSError:
         if not folder.is_dir():  # else another process was first, with the same content
@@ -141,6 +156,14 @@ def _decompressed(data: bytes) -> bytes:
     return archive
 
 
+def _make_folders(wanted: Path) -> None:
+    """Readable for whoever may enter the folder of all code: a service may have a user of its own."""
+    if not wanted.is_dir():
+        _make_folders(wanted.parent)
+        wanted.mkdir()
+        wanted.chmod(0o755)
+
+
 def _extract(archive: bytes, folder: Path) -> None:
     try:
         with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as tar:
@@ -149,8 +172,9 @@ def _extract(archive: bytes, folder: Path) -> None:
                 if not entry.isreg() or name.is_absolute() or ".." in name.parts:
                     raise NotValidError(f"the code's archive holds {entry.name!r}, which is no plain file within")
                 file = folder / name
-                file.parent.mkdir(parents=True, exist_ok=True)
+                _make_folders(file.parent)
                 content = tar.extractfile(entry)
                 file.write_bytes(content.read() if content else b"")
+                file.chmod(0o755 if entry.mode & 0o100 else 0o644)
     except tarfile.TarError as error:
         raise NotValidError(f"the code is no archive: {error}") from None

@@ -20,6 +20,7 @@ from arint.resources.manifests import Declared, examine
 from arint.resources.problems import Path as FieldPath
 from arint.resources.problems import Problem, path_text, refuse
 from arint.resources.requirements import required_by
+from arint.resources.services import shipped_files
 
 if TYPE_CHECKING:
     from arint.home import Home
@@ -79,7 +80,7 @@ class _Reader:
         except (UnreachableError, TimedOutError):
             raise  # nothing is wrong with the manifests
         except (ArintError, OSError) as error:
-            self._report(item, ("source",) if isinstance(item.resource, Service) else ("from",), error)
+            self._report(item, _origin(item.resource), error)
         return item.resource
 
     def compile(self, declared: Sequence[Declared], whole: Mapping[str, Resource]) -> None:
@@ -98,12 +99,16 @@ class _Reader:
 
     def _with_code(self, service: Service, folder: Path) -> Service:
         """Packed now if the source is here; what was exported names code that is stored already."""
-        from arint.artifacts import pack
+        from arint.artifacts import pack, pack_files
 
         source = folder / service.source.partition(":")[0]
-        if not source.is_file() and service.code and self.home.artifact(service.code).is_dir():
+        names = shipped_files(service.command, folder)
+        here = bool(names) and all((folder / name).is_file() for name in names) if service.command \
+            else source.is_file()
+        if not here and service.code and self.home.artifact(service.code).is_dir():
             return service
-        digest, packed = pack(source, service.include)
+        digest, packed = pack_files(folder, names, service.include) if service.command \
+            else pack(source, service.include)
         self.artifacts[digest] = packed
         return msgspec.structs.replace(service, code=digest)
 
@@ -158,3 +163,10 @@ class _Reader:
         place = item.place(path)
         self.problems.append(Problem(place.file, place.line, place.column, path_text(path), f"{item.key}: {what}",
                                      remedy))
+
+
+def _origin(resource: Resource) -> FieldPath:
+    """The key that says where code or a value comes from."""
+    if isinstance(resource, Service):
+        return ("command",) if resource.command else ("source",)
+    return ("from",)

@@ -106,6 +106,7 @@ class _Trial:
 
     def __init__(self, flows: Mapping[str, Flow], services: Mapping[str, Service], folders: Mapping[str, Path],
                  answers: Mapping[str, bytes], progress: Progress) -> None:
+        from arint.resources.graph import secrets_of
         from arint.testing import ServiceCode
 
         self._flows = dict(flows)
@@ -113,7 +114,7 @@ class _Trial:
         self._services |= _answers_of("service", answers)
         self._config = {name: one.config for name, one in services.items()}
         self._connections = {**_answers_of("connection", answers), **answers}
-        self._secrets = {name: b"" for one in services.values() for name in one.secrets}
+        self._secrets = {name: b"" for one in services.values() for name in secrets_of(one)}
         self._secrets |= _answers_of("secret", answers)
         self._progress = progress
         self._steps: list[StepResult] = []

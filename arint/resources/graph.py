@@ -48,6 +48,7 @@ def references_in(written: Mapping[str, Any]) -> Iterator[Reference]:
         names = written.get("secrets")
         for index, name in enumerate(names if isinstance(names, list) else ()):
             yield Reference(("secrets", index), f"Secret/{name}")
+        yield from _secrets(written.get("env"), ("env",))
     elif kind == "Flow":
         yield from _in_steps(written.get("steps"), ("steps",))
 

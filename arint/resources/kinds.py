@@ -18,6 +18,12 @@ Size = Annotated[str, msgspec.Meta(pattern=r"^\d+(\.\d+)?(B|KB|MB|GB|KiB|MiB|GiB
                                    description="such as 256KiB, 2GB")]
 Backoff = Annotated[str, msgspec.Meta(pattern=r"^\d+(\.\d+)?(ms|s|m|h|d)\.\.\d+(\.\d+)?(ms|s|m|h|d)$",
                                       description="first..longest, such as 1s..5m; doubled each time, with jitter")]
+Processors = Annotated[float, msgspec.Meta(gt=0, le=1024)]
+Variable = Annotated[str, msgspec.Meta(pattern=r"^(?!ARINT_)[A-Za-z_][A-Za-z0-9_]*$",
+                                       description="letters, digits and _; names that begin with ARINT_ are taken")]
+Account = Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z_][a-zA-Z0-9_.-]{0,63}$", description="a user's name")]
+Word = Annotated[str, msgspec.Meta(min_length=1, max_length=4096, pattern=r"^[^\x00]+$",
+                                   description="a program or an argument: not empty")]
 Reference = Annotated[str, msgspec.Meta(pattern=r"^(service|flow|connection|topic)/[a-z0-9.-]+$",
                                         description="kind/name, such as service/price")]
 
@@ -36,10 +42,11 @@ class Retry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What one instance may use (declared now; enforced with isolation)."""
+    """What one instance may use, with all that it starts. A change needs no new process."""
 
-    memory: Size = "512MiB"
-    cpu: Annotated[float, msgspec.Meta(gt=0, le=1024)] = 1.0
+    memory: Annotated[Size | None, msgspec.Meta(description="then it is ended; without: half of the machine's")] = None
+    cpu: Annotated[Processors | None, msgspec.Meta(description="processors, such as 0.5; without: all")] = None
+    processes: Annotated[int, msgspec.Meta(ge=16, le=100_000, description="processes and threads at once")] = 512
 
 
 class Placement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -66,11 +73,18 @@ class Locked(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 
 
 class Service(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """A Python callable that processes messages, one process a replica."""
+    """What processes messages, one process a replica: a Python callable, or a program in any language.
+
+    Exactly one of `source` and `command` is written.
+    """
 
     name: Name
     source: Annotated[str, msgspec.Meta(pattern=r"^[^:]+\.py:[A-Za-z_][A-Za-z0-9_.]*$",
-                                        description="file.py:callable, the file relative to the manifest")]
+                                        description="file.py:callable, the file relative to the manifest")] = ""
+    command: Annotated[list[Word], msgspec.Meta(max_length=256, description=(
+        "the program and its arguments; files of the manifest's folder are shipped"))] = []
+    framing: Annotated[Literal["ndjson", "http"], msgspec.Meta(
+        description="how a `command` is given its messages")] = "ndjson"
     description: str = ""
     code: Annotated[str, msgspec.Meta(description="digest of the shipped code; set by apply")] = ""
     include: Annotated[list[str], msgspec.Meta(description="globs of further files to ship")] = []
@@ -84,9 +98,16 @@ class Service(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     timeout: Annotated[Duration, msgspec.Meta(description="of one attempt")] = "30s"
     config: Annotated[dict[str, Any], msgspec.Meta(description="what `ctx.config` holds")] = {}
     secrets: Annotated[list[Name], msgspec.Meta(description="those that `ctx.secret` may read")] = []
+    user: Annotated[Account | None, msgspec.Meta(description="who it runs as; needs an agent that is root")] = None
+    env: Annotated[dict[Variable, str | SecretReference], msgspec.Meta(
+        max_length=1000, description="its environment, beside PATH, HOME and the locale")] = {}
     resources: Limits = Limits()
     placement: Placement = Placement()
     update: Update = Update()
+
+    def __post_init__(self) -> None:
+        if bool(self.source) == bool(self.command):
+            raise ValueError("exactly one of source and command is needed")
 
 
 class Flow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):

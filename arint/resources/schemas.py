@@ -11,7 +11,7 @@ import msgspec
 
 from arint.errors import NotFoundError
 from arint.plugins import step_types, transports
-from arint.resources.kinds import KINDS, Channel, Connection, Flow
+from arint.resources.kinds import KINDS, Channel, Connection, Flow, Service
 from arint.resources.problems import nearest
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -48,6 +48,8 @@ def _document(kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
     schema |= {"properties": written, "required": required}
     if struct in (Channel, Connection):
         _with_transports(schema, struct, schemas[1:])
+    if struct is Service:
+        schema["oneOf"] = [{"required": [key]} for key in ("source", "command")]
     if struct is Flow:
         _with_steps(schema, definitions, schemas[1:])
     return schema, definitions

@@ -1,7 +1,7 @@
-"""`${NAME}` in channels, connections and the config of services: resolved on the node, from declared variables.
+"""`${NAME}` in channels, connections, and the config and environment of services: resolved on the node.
 
-`$${NAME}` stands for the text `${NAME}`. Flows are left alone: their languages use the dollar themselves. Secrets are
-no variables: they are `{secret: name}`.
+The variables are declared ones. `$${NAME}` stands for the text `${NAME}`. Flows are left alone: their languages use the
+dollar themselves. Secrets are no variables: they are `{secret: name}`.
 """
 
 from __future__ import annotations
@@ -53,9 +53,10 @@ def resolve_resource(resource: _Any, variables: Mapping[str, str]) -> _Any:
     if isinstance(resource, Channel | Connection):
         spec = resolve(resource.spec, variables, where=key_of(resource), path=(resource.transport,))
         return msgspec.structs.replace(resource, spec=spec)
-    if isinstance(resource, Service) and resource.config:
+    if isinstance(resource, Service) and (resource.config or resource.env):
         config = resolve(resource.config, variables, where=key_of(resource), path=("config",))
-        return msgspec.structs.replace(resource, config=config)
+        env = resolve(resource.env, variables, where=key_of(resource), path=("env",))
+        return msgspec.structs.replace(resource, config=config, env=env)
     return resource
 
 
@@ -63,7 +64,7 @@ def names_in(resource: Resource) -> set[str]:
     """The names of the variables that this resource needs."""
     if isinstance(resource, Channel | Connection):
         return _names(resource.spec)
-    return _names(resource.config) if isinstance(resource, Service) else set()
+    return _names(resource.config) | _names(resource.env) if isinstance(resource, Service) else set()
 
 
 def _names(value: Any) -> set[str]:

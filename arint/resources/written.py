@@ -14,9 +14,10 @@ from arint.plugins import Transport, step_types, transports
 from arint.resources.canonical import LARGEST, canonical, from_plain
 from arint.resources.checking import Mistake, mistakes, struct_mistakes
 from arint.resources.inlining import inline_files
-from arint.resources.kinds import KINDS, Channel, Connection, Resource
+from arint.resources.kinds import KINDS, Channel, Connection, Resource, Service
 from arint.resources.problems import Path, nearest
 from arint.resources.requirements import lines_of, mistakes_in, wrong_with
+from arint.resources.services import service_mistakes
 
 _PASSWORD = re.compile(r"://[^/?#\s'\"@:]{0,500}:[^/#\s'\"@]{1,500}@"
                        r"|://\S{0,2000}?[?&](password|passwd|pwd)=[^&\s]", re.IGNORECASE)
@@ -93,6 +94,8 @@ def _requirements_inlined(written: dict[str, Any], folder: FilePath) -> tuple[di
 
 def _in_fields(written: dict[str, Any], struct: type[msgspec.Struct]) -> list[Mistake]:
     fields = {key: value for key, value in written.items() if key != "kind"}
+    if struct is Service:
+        return struct_mistakes(fields, struct)  # what it refuses as a whole: `service_mistakes`, with its place
     if struct not in (Channel, Connection):
         return mistakes(fields, struct)
     role = struct.__name__.lower()
@@ -134,9 +137,7 @@ def _meaning(written: dict[str, Any], folder: FilePath) -> Iterator[Mistake]:
     elif kind == "Service":
         if isinstance(written.get("requirements"), list):
             yield from mistakes_in(written["requirements"], ("requirements",))
-        file, _, called = str(written.get("source")).rpartition(":")
-        if file and called and not written.get("code") and not (folder / file).is_file():
-            yield Mistake(("source",), f"there is no file {file} in {folder}", "the path is relative to the manifest")
+        yield from service_mistakes(written, folder)
 
 
 def _steps(steps: Any) -> Iterator[Mistake]:

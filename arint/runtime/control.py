@@ -85,6 +85,8 @@ class Beat(msgspec.Struct, frozen=True, omit_defaults=True, tag="beat"):
     in_flight: int = 0
     circuits: dict[str, float] = {}
     """Open circuits: connection -> since when (seconds since the epoch)."""
+    restarts: int = 0
+    """How often the program of a `command` had to be started again."""
     error: str = ""
     """Why it is `failed`: with the traceback of user code that does not import."""
 

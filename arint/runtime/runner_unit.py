@@ -35,6 +35,9 @@ STAGE_TIMEOUT = 300.0
 class RunnerUnit:
     """Keeps consumers, outlets and streams in step with the orders."""
 
+    trouble = ""
+    restarts = 0
+
     def __init__(self, desk: Desk, tasks: asyncio.TaskGroup, on_change: Callable[[], None]) -> None:
         self._desk = desk
         self._tasks = tasks

@@ -1,4 +1,7 @@
-"""The role `service`: one replica of a user's service. It takes the stages that call it, and answers requests."""
+"""The role `service`: one replica of a user's service. It takes the stages that call it, and answers requests.
+
+What processes a message is a callable in this process (`source`), or a program that it starts (`command`).
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,17 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from arint import environment
+from arint.accounts import account, become
 from arint.bus import requests
 from arint.bus.connection import Subscription
 from arint.bus.subjects import rpc
+from arint.command.service import CommandService, Setting
 from arint.errors import MessageError, TimedOutError
 from arint.flows.state import Level, Reply
 from arint.here import refuse_elsewhere
@@ -40,15 +46,18 @@ _LEVELS = logging.getLevelNamesMapping()
 LOOKAHEAD = 4
 """Messages taken from the bus for each that may be worked at: the others are being stored, or wait their turn."""
 MOST_THREADS = 64
+_TOLD = frozenset({"ARINT_DATA", "ARINT_NODE", "ARINT_CLUSTER"})
+"""The variables that a program finds in its environment."""
 
 
 class ServiceUnit:
-    """Loads the callable once; a new version is a new process."""
+    """Loads the callable, or starts the program, once; a new version is a new process."""
 
     circuits: dict[str, float] = {}  # noqa: RUF012 - never written to: a service has none
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, on_change: Callable[[], None]) -> None:
         self._desk = desk
+        self._on_change = on_change
         self._stages = Stages(desk)
         self._host: Host | None = None
         self._subscription: Subscription | None = None
@@ -59,7 +68,7 @@ class ServiceUnit:
         service = orders.service
         assert service is not None
         if self._host is None:
-            self._host = await asyncio.to_thread(Host.load, service, orders, self._desk)
+            self._host = await self._opened(service, orders)
         self._host.configure(service, orders)
         self._watchdog.watch(seconds(service.timeout))
         programs = Programs(orders)
@@ -75,29 +84,52 @@ class ServiceUnit:
         if self._subscription is None:
             self._subscription = await requests.answer(self._desk.bus, rpc(service.name), self._host.answer)
 
+    async def _opened(self, service: Service, orders: Orders) -> Host:
+        if service.command:
+            command = CommandService(service, setting_of(service, orders), self._on_change)
+            await command.start()
+            return Host(service, command, self._desk)
+        env = environment.declared(service.env, orders.variables, orders.secrets, f"service/{service.name}")
+        if service.user:
+            become(account(service.user, where=f"service/{service.name}"))
+        os.environ.update(env)
+        return await asyncio.to_thread(Host.load, service, orders, self._desk)
+
     @property
     def in_flight(self) -> int:
         """Messages taken and not yet settled."""
         return self._stages.in_flight
 
+    @property
+    def trouble(self) -> str:
+        """Why the program does not serve."""
+        return self._host.command.trouble if self._host is not None and self._host.command is not None else ""
+
+    @property
+    def restarts(self) -> int:
+        """How often the program had to be started again."""
+        return self._host.command.ends if self._host is not None and self._host.command is not None else 0
+
     async def stop(self, grace: float) -> None:
-        """Answer no more requests, finish the stages under way."""
+        """Answer no more requests, finish the stages under way, end the program."""
+        deadline = asyncio.get_running_loop().time() + grace
         if self._subscription is not None:
             await self._subscription.close(grace)
         await self._stages.stop(grace)
         await self._watchdog.stop()
         if self._host is not None:
-            self._host.close()
+            await self._host.close(deadline - asyncio.get_running_loop().time())
 
 
 class Host:
-    """The user's callable with all it is given; also the effects of the stages that run here."""
+    """The user's callable or program with all it is given; also the effects of the stages that run here."""
 
-    def __init__(self, service: Service, handler: Handler, desk: Desk) -> None:
+    def __init__(self, service: Service, handler: Handler | CommandService, desk: Desk) -> None:
+        self.command = handler if isinstance(handler, CommandService) else None
         self._service = service
         self._handler = handler
         self._desk = desk
-        self._slots = asyncio.Semaphore(service.concurrency)
+        self._slots = asyncio.Semaphore(self.command.concurrency if self.command else service.concurrency)
         self._threads = ThreadPoolExecutor(min(service.concurrency, MOST_THREADS), thread_name_prefix=service.name)
         self._config: Mapping[str, Any] = {}
         self._secrets: Mapping[str, bytes] = {}
@@ -123,9 +155,11 @@ class Host:
         self._config = resolve(service.config, orders.variables)
         self._secrets = orders.secrets
         self._timeout = seconds(service.timeout)
+        if self.command is not None:
+            self.command.configure(service, setting_of(service, orders))
 
     async def call(self, service: str, message: Message, idempotency_key: str, timeout: float) -> Reply:
-        """Let the user's callable process the message, within its time."""
+        """Let the user's callable process the message, within its time: from when it may begin."""
         if self._desk.tracer is None:
             return await self._call(service, message, idempotency_key, timeout)
         with self._desk.tracer.around(message, f"call service/{service}", "server", "call", idempotency_key,
@@ -135,6 +169,8 @@ class Host:
     async def _call(self, service: str, message: Message, idempotency_key: str, timeout: float) -> Reply:
         limit = min(timeout or self._timeout, self._timeout)
         async with self._slots:
+            if self.command is not None:
+                await self.command.ready()
             began = time.perf_counter()
             context = Context(message, service=service, config=self._config, secrets=self._secrets,
                               deadline=time.time() + limit, request=self._ask,
@@ -151,6 +187,8 @@ class Host:
 
     def _count_stuck(self) -> None:
         """A thread cannot be ended: when half of them hang, only a new process helps; the messages come again."""
+        if self.command is not None:
+            self.command.timed_out()
         if self._handler.is_async:
             return
         self._stuck += 1
@@ -184,9 +222,20 @@ class Host:
         """A line in this instance's log, with the message's id."""
         log.log(_LEVELS.get(level.upper(), logging.INFO), "%s [%s]", text, message.id)
 
-    def close(self) -> None:
-        """Let the threads go; those that hang are left to the end of the process."""
+    async def close(self, grace: float) -> None:
+        """End the program; let the threads go: those that hang are left to the end of the process."""
+        if self.command is not None:
+            await self.command.stop(grace)
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def setting_of(service: Service, orders: Orders) -> Setting:
+    """Where a program runs, and what it is given."""
+    home = Home(orders.home)
+    known = {name: value for name, value in orders.variables.items() if name in _TOLD}
+    return Setting(folder=Path(orders.code) if orders.code else home.artifact(service.code),
+                   sockets=home.run / "programs", instance=orders.instance, variables=orders.variables,
+                   secrets=orders.secrets, config=resolve(service.config, orders.variables), known=known)
 
 
 def _leave() -> None:

@@ -21,6 +21,8 @@ class SourceUnit:
 
     circuits: dict[str, float] = {}  # noqa: RUF012 - never written to: a source has none
     in_flight = 0
+    trouble = ""
+    restarts = 0
 
     def __init__(self, desk: Desk, tasks: asyncio.TaskGroup) -> None:
         self._desk = desk

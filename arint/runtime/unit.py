@@ -32,13 +32,23 @@ class Unit(Protocol):
         """Open circuits: connection -> since when, in seconds since the epoch."""
         ...
 
+    @property
+    def trouble(self) -> str:
+        """Why it does not do its work although its orders were carried out; empty while it does."""
+        ...
+
+    @property
+    def restarts(self) -> int:
+        """How often something that it keeps running had to be started again."""
+        ...
+
 
 def make_unit(orders: Orders, desk: Desk, tasks: asyncio.TaskGroup, on_change: Callable[[], None]) -> Unit:
     """The unit for the role; only its own modules are imported."""
     if orders.role == "service":
         from arint.runtime.service_unit import ServiceUnit
 
-        return ServiceUnit(desk)
+        return ServiceUnit(desk, on_change)
     if orders.role == "runner":
         from arint.runtime.runner_unit import RunnerUnit
 

@@ -112,7 +112,9 @@ class Worker:
     def _beat(self) -> Beat:
         if self._desk is None or self._unit is None:
             return Beat(state=self._state, change_set=self._tried, error=self._error)
-        return Beat(state=self._state, change_set=self._tried, error=self._error, processed=self._desk.processed,
+        trouble = self._unit.trouble if self._state == "ready" else ""
+        return Beat(state="failed" if trouble else self._state, change_set=self._tried,
+                    error=trouble or self._error, restarts=self._unit.restarts, processed=self._desk.processed,
                     failed=self._desk.failed, dead=self._desk.dead, accepted=self._desk.accepted,
                     in_flight=self._unit.in_flight, circuits=self._unit.circuits)
 

@@ -8,12 +8,12 @@
     assert run.sent_to("connection/warehouse")
 """
 
+from arint.testing.code import ServiceCode
 from arint.testing.flows import (
     Fake,
     FlowRun,
     FlowTest,
     Sent,
-    ServiceCode,
     ServiceResult,
     StepRecord,
     message_of,

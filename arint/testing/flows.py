@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -19,6 +19,11 @@ from arint.flows.state import Level, State
 from arint.message import Failure, Message
 from arint.resources.kinds import Flow, Service
 from arint.sdk import Context, Handler, with_result
+from arint.testing.code import ServiceCode
+
+if TYPE_CHECKING:
+    from arint.command.service import CommandService
+    from arint.testing.programs import Programs
 
 T = TypeVar("T")
 Fake = Any
@@ -163,8 +168,11 @@ class FlowTest:
     async def _through(self, messages: Sequence[Message]) -> FlowRun:
         run = FlowRun(messages[0], [], [], [], ended=[], dead=[])
         effects = _RecordingEffects(self, run)
-        for message in messages:
-            await self._follow(deque([Output(self.flow.name, START, message)]), effects, run)
+        try:
+            for message in messages:
+                await self._follow(deque([Output(self.flow.name, START, message)]), effects, run)
+        finally:
+            await effects.close()
         return run
 
     async def _follow(self, waiting: deque[Output], effects: _RecordingEffects, run: FlowRun) -> None:
@@ -226,25 +234,6 @@ class FlowTest:
         return next(iter(flows.values()))
 
 
-class ServiceCode:
-    """What stands for a service: its own code below `folder`, loaded when first called."""
-
-    def __init__(self, folder: Path, service: Service) -> None:
-        self._folder = folder
-        self._service = service
-        self._function: Callable[..., Any] | None = None
-
-    def load(self) -> Callable[..., Any]:
-        """The callable. Raises what importing it raises."""
-        from arint.runtime.loader import load_callable
-
-        if self._function is None:
-            # A name of its own for each test: two manifests may have a file of the same name.
-            digest = f"{abs(hash((self._folder, self._service.source))):012x}"
-            self._function = load_callable(self._folder, self._service.source, digest=digest)
-        return self._function
-
-
 class _Fakes:
     """Answers calls with what stands for the services."""
 
@@ -253,19 +242,33 @@ class _Fakes:
         self._services = services
         self._config = config or {}
         self._secrets = secrets or {}
+        self._programs: Programs | None = None
 
     async def call(self, service: str, message: Message, stage: str) -> Reply:
         if service not in self._services:
             raise NotFoundError(f"nothing stands for service/{service}", where="arint.testing",
                                 remedy=f'services={{"{service}": …}}')
         fake = self._services[service]
+        context = Context(message, service=service, stage=stage, config=self._config.get(service),
+                          secrets=self._secrets, request=self.request)
         if isinstance(fake, ServiceCode):
+            if fake.service.command:
+                return await (await self._program(fake)).handle(message, context)
             fake = fake.load()
         if callable(fake) and not isinstance(fake, BaseException):
-            context = Context(message, service=service, stage=stage, config=self._config.get(service),
-                              secrets=self._secrets, request=self.request)
             return await Handler(fake).handle(message, context)
         return Reply(with_result(message, _answer(fake)))
+
+    async def _program(self, code: ServiceCode) -> CommandService:
+        from arint.testing.programs import Programs
+
+        self._programs = self._programs or Programs(self._secrets)
+        return await self._programs.of(code, self._config.get(code.service.name))
+
+    async def close(self) -> None:
+        """End the programs that were started."""
+        if self._programs is not None:
+            await self._programs.close()
 
     async def request(self, service: str, message: Message, timeout: float) -> Message:
         return (await self.call(service, message, f"call={service}")).message
@@ -278,6 +281,9 @@ class _RecordingEffects:
         self._connections = test.connections
         self._fakes = _Fakes(test.services, test.config, test.secrets)
         self._run = run
+
+    async def close(self) -> None:
+        await self._fakes.close()
 
     async def call(self, service: str, message: Message, idempotency_key: str, timeout: float) -> Reply:
         return await self._fakes.call(service, message, idempotency_key)

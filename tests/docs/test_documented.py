@@ -195,14 +195,18 @@ def test_code_in_the_how_to_pages_compiles(page: Path) -> None:
             assert list(yaml.safe_load_all(text))
 
 
-def test_the_test_of_the_how_to_page_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = ROOT / "docs/how-to/test-with-pytest.md"
-    written_files(page, tmp_path)
+@pytest.mark.parametrize(("page", "file"), [("test-with-pytest.md", "test_readings.py"),
+                                            ("service-in-any-language.md", "test_words.py")])
+def test_the_test_of_the_how_to_page_passes(page: str, file: str, tmp_path: Path,
+                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    written_files(ROOT / "docs/how-to" / page, tmp_path)
+    for script in tmp_path.rglob("*.sh"):
+        script.chmod(0o755)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    source = (tmp_path / "test_readings.py").read_text()
+    source = (tmp_path / file).read_text()
     space: dict[str, Any] = {"__name__": "test_of_the_page"}
-    exec(compile(source, "test_readings.py", "exec"), space)
+    exec(compile(source, file, "exec"), space)
     tests = [test for name, test in space.items() if name.startswith("test_")]
     assert tests
     for test in tests:

@@ -12,6 +12,7 @@ from arint.resources.kinds import (
     Placement,
     Retry,
     Secret,
+    SecretReference,
     SecretSource,
     Service,
     Update,
@@ -31,12 +32,20 @@ plain_data = st.recursive(scalars, lambda inner: st.lists(inner, max_size=4) | s
 mappings = st.dictionaries(text, plain_data, max_size=4)
 references = st.builds("{}/{}".format, st.sampled_from(["service", "flow"]), names)
 
+words = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), min_size=1, max_size=20)
+environments = st.dictionaries(st.from_regex(r"[A-Z_][A-Z0-9_]{0,9}", fullmatch=True).filter(
+    lambda name: not name.startswith("ARINT_")), text | st.builds(SecretReference, secret=names), max_size=2)
+what_runs = st.just({"source": "price.py:price"}) | st.lists(words, min_size=1, max_size=3).map(
+    lambda command: {"command": command})
 services = st.builds(
-    Service, name=names, source=st.just("price.py:price"), description=text, code=text,
+    lambda runs, **fields: Service(**runs, **fields), what_runs, name=names, description=text, code=text,
+    framing=st.sampled_from(["ndjson", "http"]),
+    user=st.none() | st.just("shop"), env=environments,
     include=st.lists(text, max_size=2),
     replicas=st.integers(0, 10000), mode=st.sampled_from(["replicated", "singleton", "every-node"]),
     concurrency=st.integers(1, 10000), timeout=duration, config=mappings, secrets=st.lists(names, max_size=2),
-    resources=st.builds(Limits, memory=st.just("1GiB"), cpu=st.floats(0.1, 1024)),
+    resources=st.builds(Limits, memory=st.none() | st.just("1GiB"), cpu=st.none() | st.floats(0.1, 1024),
+                        processes=st.integers(16, 100_000)),
     placement=st.builds(Placement, labels=st.dictionaries(text, text, max_size=2),
                         spread=st.sampled_from(["node", ""])),
     update=st.builds(Update, max_parallel=st.integers(1, 9), healthy_after=duration, auto_revert=st.booleans()))
