@@ -114,6 +114,18 @@ STEPS = {
 - send: {to: connection/warehouse, statement: "insert into orders (id) values (:id)"}
 - send: {to: topic/prices}
 """,
+    "query": """\
+- query:
+    from: connection/warehouse
+    statement: select quantity, price from stock where sku = :sku
+    rows: one
+    into: vars.stock
+- query:
+    from: connection/warehouse
+    statement: call reserve(:order, :amount)
+    params: {order: message.id, amount: body.quantity}
+    into: body.reserved
+""",
     "callback": """\
 - callback:
     url: body.reply_to

@@ -20,11 +20,15 @@ _OPAQUE = frozenset({"validate", "map", "set", "log", "parse", "format", "normal
 
 
 class Reference(msgspec.Struct, frozen=True):
-    """`path` in a resource names `target` (`Kind/name`). `options` is a `send` step's mapping."""
+    """`path` in a resource names `target` (`Kind/name`). `options` is a `send` step's mapping.
+
+    `transport` is the one that the target must have, where only one will do.
+    """
 
     path: Path
     target: str
     options: Any = None
+    transport: str = ""
 
 
 def target_of(reference: str) -> str | None:
@@ -43,6 +47,7 @@ def references_in(written: Mapping[str, Any]) -> Iterator[Reference]:
     kind = written.get("kind")
     if kind in ("Channel", "Connection"):
         yield from _one(("to",), written.get("to"))
+        yield from _sources(written)
         yield from _secrets({key: value for key, value in written.items() if isinstance(value, dict)}, ())
     elif kind == "Service":
         names = written.get("secrets")
@@ -114,9 +119,16 @@ def _way(came_from: Mapping[str, str], start: str, end: str) -> list[str]:
     return way[::-1]
 
 
-def _one(path: Path, reference: Any, options: Any = None) -> Iterator[Reference]:
+def _one(path: Path, reference: Any, options: Any = None, transport: str = "") -> Iterator[Reference]:
     if isinstance(reference, str) and (target := target_of(reference)):
-        yield Reference(path, target, options)
+        yield Reference(path, target, options, transport)
+
+
+def _sources(written: Mapping[str, Any]) -> Iterator[Reference]:
+    """The connection that a channel takes its messages from: `from`, under the key of a transport that has both."""
+    for transport, spec in written.items():
+        if isinstance(spec, dict):
+            yield from _one((transport, "from"), spec.get("from"), transport=transport)
 
 
 def _secrets(value: Any, path: Path) -> Iterator[Reference]:
@@ -133,7 +145,7 @@ def _secrets(value: Any, path: Path) -> Iterator[Reference]:
 
 
 def _in_steps(value: Any, path: Path) -> Iterator[Reference]:
-    """What steps refer to: `call`, `send`, and whatever stands in steps within steps, those of plugins too."""
+    """What steps refer to: `call`, `send`, `query`, and whatever stands in steps within steps, those of plugins too."""
     if isinstance(value, list):
         for index, item in enumerate(value):
             yield from _in_steps(item, (*path, index))
@@ -149,6 +161,8 @@ def _in_step(key: str, item: Any, path: Path) -> Iterator[Reference]:
         yield from _one(path, item) if isinstance(item, str) else _one((*path, "to"), item.get("to"))
     elif key == "send" and isinstance(item, str | dict):
         yield from _one(path, item, {}) if isinstance(item, str) else _one((*path, "to"), item.get("to"), item)
+    elif key == "query" and isinstance(item, dict):
+        yield from _one((*path, "from"), item.get("from"), transport="sql")
     elif key == "secret" and isinstance(item, str):
         yield Reference(path, f"Secret/{item}")
     else:

@@ -31,6 +31,9 @@ def mistakes_together(declared: Mapping[str, Written],
         for reference in referring[key]:
             if reference.target not in known:
                 yield key, _dangling(reference, known)
+            elif reference.transport and reference.transport not in known[reference.target]:
+                yield key, Mistake(reference.path, f"{reference.target.replace('C', 'c', 1)} has another transport",
+                                   f"it must be one with the key {reference.transport}")
             elif reference.options is not None:
                 yield from ((key, mistake) for mistake in _options(reference, known[reference.target]))
     for cycle in graph.cycles(referring):

@@ -1,14 +1,16 @@
-"""Messages into databases. Light: SQLAlchemy and the driver are imported when first used."""
+"""Messages into databases, and out of them. Light: SQLAlchemy and the drivers are imported when first used."""
 
 from __future__ import annotations
 
 from arint.plugins import Plugin, Transport
 from plugins.sql.specs import SqlConnection, SqlOptions
+from plugins.sql.steps import Query
 
 plugin = Plugin(
     name="sql",
-    summary="SQL: statements with named parameters in one transaction, done once a message",
+    summary="SQL: statements in one transaction, done once a message; queries; rows that become messages",
     transports=(
         Transport(name="sql", connection=SqlConnection, options=SqlOptions, sink="plugins.sql.sink:SqlSink"),
     ),
+    steps=(Query,),
 )

@@ -21,8 +21,9 @@ from arint.errors import ArintError, RejectedError, SystemUnavailableError
 from plugins.sql import delivered, rows
 from plugins.sql.engines import LIMIT, MOST, READS, Opened, engine_for
 from plugins.sql.failures import CancelledError, ContendedError, LockedError, translated
-from plugins.sql.plans import Plan, Task, only_reads, parsed
-from plugins.sql.specs import LARGEST_ANSWER, Answer, SqlConnection
+from plugins.sql.plans import Answer, Plan, Task, parsed
+from plugins.sql.specs import LARGEST_ANSWER, SqlConnection
+from plugins.sql.wording import only_reads
 
 _log = logging.getLogger(__name__)
 _FORGET_EVERY = 10_000

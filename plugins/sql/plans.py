@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from sqlalchemy import TextClause, text
 
 from arint.plugins import Delivery
 from plugins.sql.parameters import Source
-from plugins.sql.specs import Answer, PerRow, SqlOptions
-
-_COMMENTS = re.compile(r"\A(?:\s+|--[^\n]*(?:\n|\Z)|/\*.*?\*/|\()+", re.DOTALL)
-_CHANGES = re.compile(r"\b(insert|update|delete|merge|replace|call|into)\b", re.IGNORECASE)
-_READING = frozenset({"select", "values", "table", "show", "explain", "describe", "pragma", "with"})
-MANY_ROWS = frozenset({"insert", "update", "delete", "replace", "merge"})
-"""What drivers can do for many rows in one go."""
+from plugins.sql.specs import PerRow, SqlOptions
+from plugins.sql.wording import MANY_ROWS, first_word, only_reads
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -28,6 +22,14 @@ class Task(msgspec.Struct, frozen=True):
     rows: list[dict[str, Any]]
     place: str
     many: bool
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What is to be read of the last statement that gives rows; `once` tells that it may change something."""
+
+    rows: Literal["one", "all", "scalar"]
+    limit: int
+    once: bool
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -51,7 +53,17 @@ def plan_of(delivery: Delivery) -> Plan:
         options.statement if options.for_each is None else
         PerRow(statement=options.statement, for_each=options.for_each)]
     tasks = [_task(number, statement, options.params, source) for number, statement in enumerate(written, 1)]
-    return Plan(delivery.idempotency_key, tasks, options.answer)
+    return Plan(delivery.idempotency_key, tasks, _answer(options))
+
+
+def _answer(options: SqlOptions) -> Answer | None:
+    if options.rows == "none":
+        return None
+    written = options.statement if isinstance(options.statement, list) else [options.statement]
+    once = options.once
+    if once is None:
+        once = not all(isinstance(one, str) and only_reads(one) for one in written)
+    return Answer(options.rows, options.limit, once)
 
 
 def _task(number: int, written: str | PerRow, params: Mapping[str, str], source: Source) -> Task:
@@ -68,18 +80,3 @@ def _task(number: int, written: str | PerRow, params: Mapping[str, str], source:
 def parsed(statement: str) -> TextClause:
     """The statement with its named parameters found."""
     return text(statement)
-
-
-@lru_cache(maxsize=1024)
-def first_word(statement: str) -> str:
-    """The first word after comments and brackets, in lower case."""
-    bare = _COMMENTS.sub("", statement)
-    found = re.match(r"[A-Za-z]+", bare)
-    return found[0].lower() if found else ""
-
-
-@lru_cache(maxsize=1024)
-def only_reads(statement: str) -> bool:
-    """Does it look as if it changed nothing? The database is told so too, and refuses what does."""
-    word = first_word(statement)
-    return word in _READING and not (word == "with" and _CHANGES.search(statement))

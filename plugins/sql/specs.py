@@ -21,6 +21,8 @@ Column = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_le
                                      description="a column's name in the answer; letters, digits, _")]
 DottedPath = Annotated[str, msgspec.Meta(pattern=r"^[^.\s]+(\.[^.\s]+)*$",
                                          description="a dotted path into the message, such as body.lines")]
+Rows = Literal["none", "one", "all", "scalar"]
+Limit = Annotated[int, msgspec.Meta(ge=1, le=MOST_ROWS)]
 From = Annotated[str, msgspec.Meta(pattern=r"^connection/[a-z0-9.-]+$", description="connection/NAME")]
 
 
@@ -65,14 +67,6 @@ class PerRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     params: dict[ParameterName, DottedPath] = {}
 
 
-class Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """What is to be read of the last statement that gives rows. For the `query` step, which writes it."""
-
-    rows: Literal["one", "all", "scalar"] = "all"
-    limit: Annotated[int, msgspec.Meta(ge=1, le=MOST_ROWS)] = 1000
-    once: bool = False
-
-
 class SqlOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """What a `send` step says besides `to`: the statement, or several that are one transaction.
 
@@ -87,9 +81,32 @@ class SqlOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     for_each: DottedPath | None = None
     timeout: Annotated[Duration | None, msgspec.Meta(description="of the whole transaction; 30s if it is not said")] = (
         None)
-    answer: Annotated[Answer | None, msgspec.Meta(description="for the query step; a send has no use for it")] = None
+    rows: Annotated[Rows, msgspec.Meta(
+        description="what is answered, of the last statement that gives rows: all, one object or null, the one value")
+    ] = "none"
+    limit: Annotated[Limit, msgspec.Meta(description="rows of an answer; more are an error, not cut off")] = 1000
+    once: Annotated[bool | None, msgspec.Meta(
+        description="it changes something: done once a message, the answer kept; taken from the words if not said")
+    ] = None
 
     def __post_init__(self) -> None:
         if self.for_each is not None and not isinstance(self.statement, str):
             raise ValueError("for_each: of several statements, each says it for itself: "
                              "{for_each: body.lines, statement: …}")
+
+
+class QuerySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """What a flow asks a database. What does not only read says so by its words, or by `once: true`."""
+
+    source: Annotated[From, msgspec.Meta(description="connection/NAME of a database")] = msgspec.field(name="from")
+    statement: Statement | Annotated[list[Statement], msgspec.Meta(min_length=1)]
+    params: dict[ParameterName, DottedPath] = {}
+    into: Annotated[str, msgspec.Meta(pattern=r"^(body|(body|vars)(\.[^.\s]+)+)$",
+                                      description="body, body.NAME or vars.NAME")] = "body"
+    rows: Annotated[Literal["one", "all", "scalar"], msgspec.Meta(
+        description="all: a list; one: an object, or null; scalar: the one value, or null")] = "all"
+    limit: Annotated[Limit, msgspec.Meta(description="of rows; more are an error, not cut off")] = 1000
+    once: Annotated[bool | None, msgspec.Meta(
+        description="it changes something: done once a message, the answer kept; taken from the words if not said")
+    ] = None
+    timeout: Duration | None = None

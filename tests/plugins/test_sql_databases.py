@@ -114,7 +114,7 @@ async def test_the_answer_is_read(db: TestDatabase) -> None:
     sink = db.sink()
 
     async def ask(statement: str, body: Any = None, **answer: Any) -> Any:
-        found = await sink.send(delivery(body or {}, statement=statement, answer=answer))
+        found = await sink.send(delivery(body or {}, statement=statement, **{"rows": "all", **answer}))
         return None if found is None else json.loads(found)
 
     assert [row["id"] for row in await ask("select id, total from orders order by id")] == ["o-1", "o-2", "o-3"]
@@ -137,11 +137,11 @@ async def test_the_answer_is_read(db: TestDatabase) -> None:
 async def test_a_query_changes_nothing_unless_it_says_so(db: TestDatabase) -> None:
     sink = db.sink()
     with pytest.raises(RejectedError, match=r"may only read.*once: true"):
-        await sink.send(delivery(order(1), statement=INSERT, answer={}))
+        await sink.send(delivery(order(1), statement=INSERT, rows="all", once=False))
     assert db.execute("select * from orders") == []
     for _ in range(2):  # done once, and the same answer is given again
         found = await sink.send(delivery(
-            order(1), statement=[INSERT, "select count(*) as n from orders"], answer={"once": True, "rows": "one"}))
+            order(1), statement=[INSERT, "select count(*) as n from orders"], rows="one"))
         assert found == b'{"n":1}'
         db.execute("insert into orders values ('later', 1, '')")
         db.execute("delete from orders where id = 'later'")
@@ -154,7 +154,7 @@ async def test_a_slow_statement_uses_an_attempt_and_leaves_the_database_usable(d
     loop = asyncio.get_running_loop()
     began = loop.time()
     with pytest.raises(MessageError, match=r"not done within 0\.4 seconds|took too long"):
-        await sink.send(delivery({}, statement=slow, answer={}, timeout=0.4))
+        await sink.send(delivery({}, statement=slow, rows="all", timeout=0.4))
     assert loop.time() - began < 3
     await sink.send(delivery(order(1), statement=INSERT))
     assert len(db.execute("select * from orders")) == 1
@@ -193,7 +193,7 @@ async def test_who_only_reads_needs_no_rights(db: TestDatabase) -> None:
     if db.kind == "postgresql":
         db.execute(f"grant usage on schema {db.name} to {where}")
     sink = db.sink(url=db.server.url(db.name, user=user))
-    assert await sink.send(delivery({}, statement="select * from orders", answer={})) == b"[]"
+    assert await sink.send(delivery({}, statement="select * from orders", rows="all")) == b"[]"
     with pytest.raises(MessageError, match="see the how-to"):
         await sink.send(delivery(order(1), statement=INSERT))
 
