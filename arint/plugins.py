@@ -6,7 +6,7 @@ Built-in plugins are registered exactly as a third party's are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.metadata import entry_points
 from typing import Any, BinaryIO, Literal, Protocol
@@ -36,12 +36,18 @@ class KeyReusedError(Exception):
 
 
 class ChannelBinding(msgspec.Struct, frozen=True):
-    """A channel as its source meets it: `spec` is the plugin's own channel struct, variables already resolved."""
+    """A channel as its source meets it: `spec` is the plugin's own channel struct, variables already resolved.
+
+    `payload` and `result` are JSON Schemas of what its target takes and returns, as far as they are known.
+    """
 
     name: str
     spec: Any
     target: str
     delivery: str = "guaranteed"
+    description: str = ""
+    payload: dict[str, Any] | None = None
+    result: dict[str, Any] | None = None
 
 
 class Intake(Protocol):
@@ -124,6 +130,28 @@ class SinkContext(msgspec.Struct, frozen=True):
     data: str
 
 
+class Sample(msgspec.Struct, frozen=True, kw_only=True):
+    """A request to a channel, but for its body. `masked` are the headers that hold secrets, as they may be printed."""
+
+    method: str
+    url: str
+    headers: dict[str, str]
+    masked: dict[str, str] = {}
+
+
+class Guide(Protocol):
+    """What a transport tells of its channels: to those who write a caller, and to `arintctl channel`."""
+
+    def openapi(self, channels: Sequence[ChannelBinding], *, server: str, version: str) -> dict[str, Any]:
+        """An OpenAPI 3.1 document of these channels. `server` is the address that their paths begin from."""
+        ...
+
+    def sample(self, channel: ChannelBinding, *, server: str, method: str = "", query: str = "",
+               parameters: dict[str, str] | None = None, secret: Callable[[str], bytes]) -> Sample:
+        """An HTTP request as a caller would make it; `secret` gives the value of a secret. Raises UsageError."""
+        ...
+
+
 class Transport(msgspec.Struct, frozen=True):
     """One transport key of `Channel` and `Connection`, such as `http` or `sql`.
 
@@ -139,6 +167,7 @@ class Transport(msgspec.Struct, frozen=True):
     options: type[msgspec.Struct] | None = None
     source: str = ""
     sink: str = ""
+    guide: str = ""
     mode: Literal["every-node", "singleton"] = "every-node"
 
 

@@ -148,7 +148,10 @@ class Context:
 
 
 class Handler:
-    """A user's callable, ready to be given messages. Raises NotValidError if it cannot be called that way."""
+    """A user's callable, ready to be given messages. Raises NotValidError if it cannot be called that way.
+
+    `payload_type` is the annotation of its payload, Any where there is none.
+    """
 
     def __init__(self, function: Callable[..., Any]) -> None:
         if inspect.isclass(function):
@@ -156,7 +159,8 @@ class Handler:
         self._function = function
         payload, self._context_name = _parameters(function)
         self._payload_name = payload.name if payload is not None else ""
-        self._decode = decoder_for(_annotation(function, payload)) if payload is not None else None
+        self.payload_type = _annotation(function, payload) if payload is not None else Any
+        self._decode = decoder_for(self.payload_type) if payload is not None else None
         self._positional = payload is not None and payload.kind is payload.POSITIONAL_ONLY
         self.is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
             getattr(function, "__call__", None))  # noqa: B004 - the method itself is wanted, not whether there is one
@@ -179,6 +183,19 @@ class Handler:
             if inspect.isawaitable(result):
                 result = await result
         return Reply(with_result(message, result), context.outputs)
+
+    @property
+    def result_type(self) -> Any:
+        """The annotation of what it returns; Any where there is none, or one that is not known."""
+        plain = self._function if inspect.isroutine(self._function) else type(self._function).__call__
+        annotation = getattr(plain, "__annotations__", {}).get("return", Any)
+        if not isinstance(annotation, str):
+            return annotation
+        try:
+            return typing.get_type_hints(_only(annotation), getattr(inspect.unwrap(plain), "__globals__", {}),
+                                         include_extras=True)["payload"]
+        except (NameError, AttributeError, SyntaxError, TypeError):
+            return Any
 
     def _arguments(self, message: Message, context: Context) -> tuple[tuple[Any, ...], dict[str, Any]]:
         named: dict[str, Any] = {}

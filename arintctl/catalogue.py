@@ -37,6 +37,7 @@ CATALOGUE: dict[str, Entry] = {
     "why": Entry("observe", "Tell the story of a message: every hop, attempt and error."),
     "message": Entry("message", "Messages: list, show and replay them.", is_noun=True),
     "dlq": Entry("dlq", "Dead letters: list, show, edit, replay and drop them.", is_noun=True),
+    "channel": Entry("channel", "Channels: list and describe them, and try one with a sample.", is_noun=True),
     "flow": Entry("flow", "Flows: test one with a sample message.", is_noun=True),
     "context": Entry("context", "Contexts: which cluster arintctl speaks to.", is_noun=True),
     "overview": Entry("console", "Show what the console shows, once: services, throughput, failures."),

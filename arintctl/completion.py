@@ -48,6 +48,11 @@ def complete_flow(ctx: typer.Context, incomplete: str) -> list[str]:
     return [name.partition("/")[2] for name in complete_resource(ctx, f"flow/{incomplete}") if "/" in name]
 
 
+def complete_channel(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of channels."""
+    return [name.partition("/")[2] for name in complete_resource(ctx, f"channel/{incomplete}") if "/" in name]
+
+
 def complete_instance(ctx: typer.Context, incomplete: str) -> list[str]:
     """Instances, and the engines."""
     async def names(link: Link) -> list[str]:

@@ -18,7 +18,7 @@ from arint.engines.nats import Nats
 from arint.errors import ArintError
 from arint.home import Home
 from arint.meters import exposition
-from arint.operations.agent import AgentStatus, LogLine
+from arint.operations.agent import AgentStatus, Contracts, LogLine
 from arint.registry.records import NodeRecord
 from arint.resources.versions import version_of
 from arint.runtime.control import BusSettings
@@ -29,7 +29,7 @@ from arint.store.lease import Lease
 from arint.version import VERSION
 from nodeagent import helper, logs, measuring
 from nodeagent.bell import Bell
-from nodeagent.control_socket import ControlSocket, Follow, Logs, Question
+from nodeagent.control_socket import ControlSocket, Follow, Logs, Query, Question
 from nodeagent.crew import Crew
 from nodeagent.desired import singletons
 from nodeagent.engine_room import Keeper
@@ -261,6 +261,9 @@ class Agent:
         if isinstance(question, Logs):
             async for line in self._log_lines(question):
                 yield line
+            return
+        if isinstance(question, Query) and question.what == "contracts":
+            yield Contracts(dict(self._crew.contracts))
             return
         yield self._status()
         while isinstance(question, Follow):

@@ -17,6 +17,7 @@ from typing import Literal
 
 import msgspec
 
+from arint.flows.contracts import Contract
 from arint.runtime.control import Beat, Hello, Measures, ToWorker, encode_line, to_agent
 from nodeagent.workers import Worker
 
@@ -31,7 +32,7 @@ FIRST_LINE_WITHIN = 10.0
 class Query(msgspec.Struct, frozen=True, tag="query"):
     """A question with one answer."""
 
-    what: Literal["status"]
+    what: Literal["status", "contracts"]
 
 
 class Follow(msgspec.Struct, frozen=True, tag="follow"):
@@ -107,6 +108,8 @@ class ControlSocket:
                 said = to_agent.decode(line)
                 if isinstance(said, Beat):
                     worker.heard(said)
+                elif isinstance(said, Contract):
+                    worker.agrees(said)
                 elif isinstance(said, Measures):
                     worker.measured(bytes(said.families))
         finally:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from arint.engines.process import Process
 from arint.errors import ArintError, NotFoundError, TimedOutError, UnreachableError
+from arint.flows.contracts import Contract
 from arint.home import Home
 from arint.registry.records import Assignment, Registration
 from nodeagent.bell import Bell
@@ -36,6 +37,8 @@ class Crew:
                  grace: float = GRACE) -> None:
         self.workers: dict[str, Worker] = {}
         self.leaving: dict[str, Worker] = {}
+        self.contracts: dict[str, Contract] = {}
+        """What services take and return, as the newest of their workers here said it."""
         self.change_set = -1
         """The change set whose orders were given last; -1 before the first."""
         self._home = home
@@ -62,9 +65,11 @@ class Crew:
             there = assigned.get(name)
             if there is None or (there.service, there.version) != (worker.task.service, worker.version):
                 self._leave(name)
+        self.contracts |= {one.task.service: one.contract for one in self.workers.values() if one.contract is not None}
         for name in sorted(assigned.keys() - self.leaving.keys()):
             await self._bring_up(assigned[name], source)
         source.forget(assigned.values())
+        self.contracts = {name: one for name, one in self.contracts.items() if name in source.configuration.services}
         self.change_set = source.configuration.number
 
     def registrations(self, known: Mapping[str, Registration]) -> dict[str, Registration]:
@@ -110,7 +115,7 @@ class Crew:
                 self._worker(task, assignment.version)  # shown as starting until they are installed
                 return
             orders = orders_for(task, source.configuration, self._around, code=code, packages=packages,
-                                secrets=await source.secrets(task))
+                                secrets=await source.secrets(task), contracts=self.contracts)
         except (UnreachableError, TimedOutError):
             raise  # etcd is away: that says nothing about this instance
         except ArintError as error:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from arint.errors import NotFoundError
+from arint.flows.contracts import Contract
 from arint.resources.graph import references, secrets_of
 from arint.resources.kinds import Flow, Resource, Service
 from arint.runtime.control import BusSettings, Orders
@@ -45,9 +46,10 @@ def needed_secrets(task: Task, configuration: Configuration) -> set[str]:
 
 
 def orders_for(task: Task, configuration: Configuration, around: Surroundings, *, code: str = "",
-               packages: str = "", secrets: Mapping[str, bytes] | None = None) -> Orders:
+               packages: str = "", secrets: Mapping[str, bytes] | None = None,
+               contracts: Mapping[str, Contract] | None = None) -> Orders:
     """The complete orders. `code` and `packages` are the folders of the service's code and of what it requires;
-    `secrets` holds at least what is needed.
+    `secrets` holds at least what is needed; `contracts` are those that services' workers have told.
 
     Raises NotFoundError for a secret or a service that is not there.
     """
@@ -63,7 +65,7 @@ def orders_for(task: Task, configuration: Configuration, around: Surroundings, *
     if task.service == RUNNER:
         return _for_runner(common, configuration)
     if task.service.startswith(SYSTEM):
-        return _for_source(common, task.service.removeprefix(SYSTEM), configuration, around.port)
+        return _for_source(common, task.service.removeprefix(SYSTEM), configuration, around.port, contracts or {})
     return _for_service(common, task, configuration, code, packages)
 
 
@@ -73,13 +75,16 @@ def _for_runner(common: Orders, configuration: Configuration) -> Orders:
         connections=tuple(configuration.connections.values()))
 
 
-def _for_source(common: Orders, transport: str, configuration: Configuration, port: int) -> Orders:
+def _for_source(common: Orders, transport: str, configuration: Configuration, port: int,
+                contracts: Mapping[str, Contract]) -> Orders:
     channels = tuple(one for one in configuration.channels.values() if one.transport == transport)
     targets = [one.to.partition("/") for one in channels]
     flows = _with_called({name for kind, _, name in targets if kind == "flow"}, configuration)
     services = {name for kind, _, name in targets if kind == "service"} & configuration.services.keys()
+    met = services | {key.partition("/")[2] for flow in flows for key in called(flow) if key.startswith("Service/")}
     return msgspec.structs.replace(
         common, role="source", source=transport, port=port, channels=channels, flows=flows,
+        contracts={name: contracts[name] for name in sorted(met & contracts.keys())},
         services=tuple(configuration.services[name] for name in sorted(services)))
 
 

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from arint.availability.model import State
 from arint.engines.process import Backoff, Process, keep_running
+from arint.flows.contracts import Contract
 from arint.registry.records import Registration
 from arint.runtime.control import Beat, Drain, Orders, ToWorker
 from nodeagent.orders import Task
@@ -47,6 +48,7 @@ class Worker:
         self.beat: Beat | None = None
         self.orders: Orders | None = None
         self.measures: bytes = b""
+        self.contract: Contract | None = None
         self._node = node
         self._on_change = on_change
         self._silence = silence
@@ -155,6 +157,12 @@ class Worker:
             self._ended = ""
             self._ready_since = self._ready_since or self._heard
         if before != beat:
+            self._on_change()
+
+    def agrees(self, contract: Contract) -> None:
+        """What it takes and returns."""
+        if contract != self.contract:
+            self.contract = contract
             self._on_change()
 
     def measured(self, families: bytes) -> None:

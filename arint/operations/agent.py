@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from arint.errors import ArintError, TimedOutError, UnreachableError
+from arint.flows.contracts import Contract
 from arint.home import Home
 
 Answer = TypeVar("Answer")
@@ -69,6 +70,12 @@ class AgentStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     error: str = ""
 
 
+class Contracts(msgspec.Struct, frozen=True):
+    """What the services on the node take and return, by name."""
+
+    services: dict[str, Contract]
+
+
 class LogLine(msgspec.Struct, frozen=True, omit_defaults=True):
     """One line that a process printed."""
 
@@ -92,14 +99,21 @@ class Agent:
 
     async def status(self, *, within: float = 5.0) -> AgentStatus:
         """Where the node stands. Raises UnreachableError, or TimedOutError after `within` seconds."""
+        return await self._answer({"type": "query", "what": "status"}, AgentStatus, within)
+
+    async def _answer(self, question: dict[str, Any], kind: type[Answer], within: float) -> Answer:
         try:
             async with asyncio.timeout(within):
-                async for answer in self._ask({"type": "query", "what": "status"}, AgentStatus):
+                async for answer in self._ask(question, kind):
                     return answer
         except TimeoutError:
             raise TimedOutError(f"the agent did not answer within {within:g} s", where=str(self._home.socket),
                                 remedy="look into its log: " + str(self._home.log_file("agent"))) from None
         raise UnreachableError("the agent closed the connection without an answer", where=str(self._home.socket))
+
+    async def contracts(self, *, within: float = 5.0) -> dict[str, Contract]:
+        """What services take and return, as their workers told it. Raises as `status`."""
+        return (await self._answer({"type": "query", "what": "contracts"}, Contracts, within)).services
 
     async def follow(self) -> AsyncIterator[AgentStatus]:
         """Where the node stands, once a second."""

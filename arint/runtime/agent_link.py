@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from arint.flows.contracts import Contract
 from arint.meters import snapshot
 from arint.meters.meter import snapshots
 from arint.runtime.control import Beat, Drain, Hello, Measures, Orders, encode_line, to_worker
@@ -26,12 +27,14 @@ class AgentLink:
     """
 
     def __init__(self, socket: Path, instance: str, *, on_orders: Callable[[Orders], Awaitable[None]],
-                 on_drain: Callable[[float], None], beat: Callable[[], Beat]) -> None:
+                 on_drain: Callable[[float], None], beat: Callable[[], Beat],
+                 contract: Callable[[], Contract | None] = lambda: None) -> None:
         self._socket = socket
         self._instance = instance
         self._on_orders = on_orders
         self._on_drain = on_drain
         self._beat = beat
+        self._contract = contract
         self._changed = asyncio.Event()
 
     def hurry(self) -> None:
@@ -69,9 +72,11 @@ class AgentLink:
 
     async def _send_beats(self, writer: asyncio.StreamWriter) -> None:
         writer.write(encode_line(Hello(instance=self._instance, pid=os.getpid())))
-        told = b""
+        told, contract = b"", None
         while True:
             writer.write(encode_line(self._beat()))
+            if contract is None and (contract := self._contract()) is not None:
+                writer.write(encode_line(contract))
             counted = snapshot.encode(tuple(snapshots()))
             if counted != told:
                 writer.write(encode_line(Measures(msgspec.Raw(counted))))

@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from arint.flows.contracts import Contract
 from arint.resources.kinds import Channel, Connection, Flow, Service
 from arint.tracing.settings import TraceSettings
 
@@ -57,6 +58,8 @@ class Orders(msgspec.Struct, frozen=True, omit_defaults=True, tag="orders", kw_o
     variables: dict[str, str] = {}
     fsync: bool = True
     traces: TraceSettings | None = None
+    contracts: dict[str, Contract] = {}
+    """Of the services that the channels lead to, as far as their workers have told them."""
 
 
 class Drain(msgspec.Struct, frozen=True, tag="drain"):
@@ -98,7 +101,7 @@ class Measures(msgspec.Struct, frozen=True, tag="measures"):
 
 
 ToWorker = Orders | Drain
-ToAgent = Hello | Beat | Measures
+ToAgent = Hello | Beat | Measures | Contract
 to_worker = msgspec.json.Decoder(ToWorker)
 to_agent = msgspec.json.Decoder(ToAgent)
 

@@ -37,6 +37,7 @@ class RunnerUnit:
 
     trouble = ""
     restarts = 0
+    contract = None
 
     def __init__(self, desk: Desk, tasks: asyncio.TaskGroup, on_change: Callable[[], None]) -> None:
         self._desk = desk

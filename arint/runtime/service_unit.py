@@ -22,6 +22,7 @@ from arint.bus.connection import Subscription
 from arint.bus.subjects import rpc
 from arint.command.service import CommandService, Setting
 from arint.errors import MessageError, TimedOutError
+from arint.flows.contracts import Contract, schema_of
 from arint.flows.state import Level, Reply
 from arint.here import refuse_elsewhere
 from arint.home import Home
@@ -96,6 +97,11 @@ class ServiceUnit:
         return await asyncio.to_thread(Host.load, service, orders, self._desk)
 
     @property
+    def contract(self) -> Contract | None:
+        """What the code takes and returns, as its annotations say."""
+        return self._host.contract if self._host is not None else None
+
+    @property
     def in_flight(self) -> int:
         """Messages taken and not yet settled."""
         return self._stages.in_flight
@@ -149,6 +155,11 @@ class Host:
             raise MessageError(f"the module called sys.exit({error.code!r}) when imported",
                                where=service.source) from None
         return cls(service, Handler(function), desk)
+
+    @property
+    def contract(self) -> Contract:
+        """What the callable takes and returns."""
+        return Contract(schema_of(self._handler.payload_type), schema_of(self._handler.result_type))
 
     def configure(self, service: Service, orders: Orders) -> None:
         """Take the configuration and secrets of these orders."""

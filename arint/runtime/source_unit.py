@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 import msgspec
 
 from arint.bus.subjects import flow_of
 from arint.errors import NotFoundError
-from arint.plugins import ChannelBinding, Source, load, transports
+from arint.flows.contracts import Contract, contract_of
+from arint.plugins import ChannelBinding, Source, Transport, load, transports
+from arint.resources.kinds import Channel
 from arint.resources.variables import resolve
 from arint.runtime.control import Orders
 from arint.runtime.desk import Desk
@@ -16,10 +19,19 @@ from arint.runtime.intake import Intake
 from arint.runtime.programs import Programs
 
 
+def binding_of(channel: Channel, transport: Transport, variables: Mapping[str, str],
+               contract: Contract) -> ChannelBinding:
+    """A channel as its transport is given it. Raises msgspec.ValidationError for a spec that is none."""
+    assert transport.channel is not None
+    return ChannelBinding(channel.name, msgspec.convert(resolve(channel.spec, variables), transport.channel),
+                          channel.to, channel.delivery, channel.description, contract.payload, contract.result)
+
+
 class SourceUnit:
     """Starts the transport's source once, and tells it of every change of its channels."""
 
     circuits: dict[str, float] = {}  # noqa: RUF012 - never written to: a source has none
+    contract = None
     in_flight = 0
     trouble = ""
     restarts = 0
@@ -43,8 +55,8 @@ class SourceUnit:
             limits[flow] = programs.limit(flow)
             await programs.ensure(self._desk, flow)
         self._intake.update({channel.name: channel for channel in orders.channels}, limits, orders.secrets)
-        bindings = [ChannelBinding(channel.name, msgspec.convert(resolve(channel.spec, orders.variables),
-                                                                transport.channel), channel.to, channel.delivery)
+        flows = {flow.name: flow for flow in orders.flows}
+        bindings = [binding_of(channel, transport, orders.variables, contract_of(channel.to, flows, orders.contracts))
                     for channel in orders.channels]
         if self._source is None:
             source: Source = load(transport.source)()

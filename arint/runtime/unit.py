@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from arint.errors import NotValidError
+from arint.flows.contracts import Contract
 from arint.runtime.control import Orders
 from arint.runtime.desk import Desk
 
@@ -25,6 +26,11 @@ class Unit(Protocol):
     @property
     def in_flight(self) -> int:
         """Messages taken and not yet settled."""
+        ...
+
+    @property
+    def contract(self) -> Contract | None:
+        """What a service takes and returns, once it is loaded; None for other units."""
         ...
 
     @property

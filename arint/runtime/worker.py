@@ -39,7 +39,7 @@ class Worker:
         self._news = asyncio.Event()
         self._grace = GRACE
         self._link = AgentLink(home.socket, instance, on_orders=self._take_orders, on_drain=self._drain,
-                               beat=self._beat)
+                               beat=self._beat, contract=lambda: self._unit.contract if self._unit else None)
 
     async def run(self) -> None:
         """Work until told to leave; then drain."""

@@ -16,6 +16,7 @@ plugin = Plugin(
             options=HttpOptions,
             source="plugins.http.listener:HttpSource",
             sink="plugins.http.sink:HttpSink",
+            guide="plugins.http.guide:HttpGuide",
         ),
     ),
 )

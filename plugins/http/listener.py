@@ -20,6 +20,7 @@ from arint.errors import ArintError, ConflictError, TimedOutError, UnreachableEr
 from arint.meters.families import CHANNEL_DURATION, CHANNEL_REQUESTS
 from arint.plugins import ChannelBinding, FullError, Intake, KeyReusedError
 from plugins.http import problems
+from plugins.http.documents import Documents
 from plugins.http.problems import Problem
 from plugins.http.routes import Route, Routes
 
@@ -40,6 +41,7 @@ class HttpSource:
 
     def __init__(self) -> None:
         self._routes = Routes()
+        self._documents = Documents()
         self._intake: Intake
         self._server: Server
         self._serving: asyncio.Task[None] | None = None
@@ -62,7 +64,9 @@ class HttpSource:
 
     async def update(self, channels: Sequence[ChannelBinding]) -> None:
         """Serve these channels. Raises ArintError, and changes nothing, if one of them cannot be served."""
-        self._routes = Routes([Route(channel, self._intake.secret) for channel in channels])
+        routes = [Route(channel, self._intake.secret) for channel in channels]
+        self._routes = Routes(routes)
+        self._documents = Documents(channels, {route.name: route for route in routes})
 
     async def stop(self, grace: float) -> None:
         """Close the listening socket, let requests end within `grace` seconds, then cut what is left."""
@@ -97,6 +101,8 @@ class HttpSource:
         path, method = scope["path"], scope["method"]
         if method in ("GET", "HEAD") and (found := self._routes.find_status(path)) is not None:
             return await self._status(*found, dict(scope["headers"]))
+        if method in ("GET", "HEAD") and not self._routes.knows(path) and (described := self._documents.find(path)):
+            return _json(200, self._documents.body(described, dict(scope["headers"])), (b"cache-control", b"no-cache"))
         route = self._routes.find(path, method)
         scope["state"]["channel"] = route.name
         if route.in_flight >= route.concurrency:

@@ -61,6 +61,10 @@ class Routes:
                                     where=f"Channel/{route.name}", remedy="give one of the two another path")
             methods[method] = route
 
+    def knows(self, path: str) -> bool:
+        """Does a channel have this path?"""
+        return path in self._by_path
+
     def find(self, path: str, method: str) -> Route:
         """The channel for a message. Raises Problem 404 or 405."""
         methods = self._by_path.get(path)

@@ -71,6 +71,8 @@ class HttpChannel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     methods: Annotated[tuple[Method, ...], msgspec.Meta(min_length=1)] = ("POST",)
     auth: ChannelAuth | None = None
     limits: ChannelLimits = ChannelLimits()
+    openapi: Annotated[bool | Path, msgspec.Meta(
+        description="where its OpenAPI document is; /openapi/NAME.json by default, nowhere if false")] = True
 
 
 class HeaderAuth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,0 +1,62 @@
+"""What `arintctl channel` tells of HTTP channels, and how it tries one."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from arint.errors import UsageError
+from arint.plugins import ChannelBinding, Sample
+from plugins.http.openapi import document
+from plugins.http.specs import HttpChannel
+
+_PARAMETER = re.compile(r"\{([^}]+)\}")
+
+
+class HttpGuide:
+    """See `arint.plugins.Guide`."""
+
+    def openapi(self, channels: Sequence[ChannelBinding], *, server: str, version: str) -> dict[str, Any]:
+        """The document of these channels."""
+        return document(channels, server=server, version=version)
+
+    def sample(self, channel: ChannelBinding, *, server: str, method: str = "", query: str = "",
+               parameters: dict[str, str] | None = None, secret: Callable[[str], bytes]) -> Sample:
+        """The request with the right method, address and credentials.
+
+        Raises UsageError for a method that the channel does not take, or a path parameter that is missing.
+        """
+        spec: HttpChannel = channel.spec
+        wanted = method.upper() or spec.methods[0]
+        if wanted not in spec.methods:
+            raise UsageError(f"channel {channel.name} does not take {wanted}", remedy=f"it takes "
+                             f"{', '.join(spec.methods)}")
+        headers, masked = _credentials(spec, secret)
+        path = _PARAMETER.sub(lambda found: _value(channel.name, found[1], parameters or {}), spec.path)
+        return Sample(method=wanted, url=server.rstrip("/") + quote(path, safe="/%:@!$&'()*+,;=~-._")
+                      + (f"?{query.removeprefix('?')}" if query else ""), headers=headers, masked=masked)
+
+
+def _value(channel: str, name: str, parameters: dict[str, str]) -> str:
+    bare = name.partition(":")[0]
+    if bare not in parameters:
+        raise UsageError(f"the path of channel {channel} has the parameter {bare}", remedy=f"add --param {bare}=VALUE")
+    return quote(parameters[bare], safe="")
+
+
+def _credentials(spec: HttpChannel, secret: Callable[[str], bytes]) -> tuple[dict[str, str], dict[str, str]]:
+    """The header that shows who asks, and how it may be printed."""
+    auth = spec.auth
+    if auth is None:
+        return {}, {}
+    if auth.api_key is not None:
+        key = secret(auth.api_key.secret).rstrip(b"\r\n").decode("latin-1")
+        return {auth.header: key}, {auth.header: f"(secret {auth.api_key.secret})"}
+    assert auth.basic is not None
+    password = secret(auth.basic.password.secret).rstrip(b"\r\n")
+    coded = b64encode(auth.basic.user.encode() + b":" + password).decode()
+    return ({"Authorization": f"Basic {coded}"},
+            {"Authorization": f"Basic (user {auth.basic.user}, secret {auth.basic.password.secret})"})
