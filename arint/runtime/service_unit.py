@@ -158,7 +158,9 @@ class Host:
 
     @property
     def contract(self) -> Contract:
-        """What the callable takes and returns."""
+        """What the callable takes and returns; a program tells nothing."""
+        if isinstance(self._handler, CommandService):
+            return Contract()
         return Contract(schema_of(self._handler.payload_type), schema_of(self._handler.result_type))
 
     def configure(self, service: Service, orders: Orders) -> None:
