@@ -126,6 +126,21 @@ STEPS = {
     params: {order: message.id, amount: body.quantity}
     into: body.reserved
 """,
+    "enrich": """\
+- enrich:
+    from: connection/warehouse
+    statement: select quantity from stock where sku = :sku
+    into: vars.stock
+- enrich: {from: service/customer, ask: body.customer_id, into: body.customer}
+""",
+    "delay": """\
+- delay: 5m
+- delay: {until: body.not_before}
+""",
+    "throttle": """\
+- throttle: 10/s
+- throttle: {rate: 100/m, by: body.customer, burst: 5}
+""",
     "callback": """\
 - callback:
     url: body.reply_to

@@ -107,6 +107,11 @@ class PullConsumer:
         return self._paused
 
     @property
+    def max_in_flight(self) -> int:
+        """How many it hands out at once."""
+        return self._max
+
+    @property
     def in_flight(self) -> int:
         """Messages handed out and not yet settled."""
         return len(self._flying)

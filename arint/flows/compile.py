@@ -24,11 +24,14 @@ from arint.resources.quantities import octets
 
 if TYPE_CHECKING:
     from arint.flows.state import State
+    from arint.flows.steps.waiting import Throttle
 
 START = "start"
 LARGEST_PROGRAM = 10_000
 DEEPEST = 50
 """Lists of steps within lists of steps."""
+PACED = frozenset({"send", "callback", "enrich"})
+"""Effects of the runner whose attempts a `throttle` before them paces."""
 STEP_KEYS = frozenset({"name", "retry"})
 """What may stand in a step beside its own key."""
 
@@ -86,6 +89,8 @@ class Program(msgspec.Struct, frozen=True):
     stages: dict[str, Stage]
     instructions: tuple[Instruction, ...]
     unavailable_for: str = "24h"
+    paces: dict[str, Throttle] = {}
+    """The stages that are paced, by token."""
 
     def stage(self, token: str) -> Stage:
         """The stage of this token. Raises NotFoundError: the flow has changed since the message was stored."""
@@ -112,6 +117,7 @@ class Builder:
         self._entries: list[Label] = []
         self._forks: list[Label] = []
         self._dropped = Label()
+        self._paces: dict[str, Throttle] = {}
         self._inlined: list[Flow] = [flow]
         self._retry = flow.retry
         self._name = ""
@@ -122,15 +128,18 @@ class Builder:
         self.steps(self._flow.steps, "")
         self._add(Instruction("end"))
         self._end_of_the_dropped()
+        self._merge_paces()
         self._merge_entries()
-        first = self._code[0]
+        first = self._landing(0)
         if first.kind == "effect":  # the first stage does it itself: one store less
             begun = self._stages.pop(first.token)
             self._stages[START] = msgspec.structs.replace(begun, token=START)
+            if first.token in self._paces:
+                self._paces[START] = self._paces.pop(first.token)
             first.token = START
         else:
             self._stages[START] = Stage(token=START, kind="pure", target="", at=0, retry=self._flow.retry)
-        return Program(self._flow.name, self._stages, tuple(self._code), self._flow.unavailable_for)
+        return Program(self._flow.name, self._stages, tuple(self._code), self._flow.unavailable_for, self._paces)
 
     def _end_of_the_dropped(self) -> None:
         """Where a `filter` leads with no gathering after it: the message ends there."""
@@ -145,7 +154,7 @@ class Builder:
     def _merge_entries(self) -> None:
         """What begins with an effect (a `catch`, the parts of a split) needs no stage of its own but the effect's."""
         effects = {label.token: first.token for label in self._entries
-                   if (first := self._code[label.at]).kind == "effect"}
+                   if (first := self._landing(label.at)).kind == "effect"}
         for label in self._entries:
             label.token = effects.get(label.token, label.token)
         self._stages = {token: msgspec.structs.replace(stage, handler=effects.get(stage.handler, stage.handler))
@@ -204,6 +213,30 @@ class Builder:
         label.token = token
         self.place(label)
         return label
+
+    def paced(self, step: Throttle) -> None:
+        """The effect that was just added is to be paced."""
+        self._paces[self._code[-1].token] = step
+
+    def _merge_paces(self) -> None:
+        """Where the runner's own effect follows directly, and nothing else leads there, its attempts are paced."""
+        targets = {instruction.to.at for instruction in self._code if instruction.to is not None}
+        for index, instruction in enumerate(self._code):
+            following = self._code[min(index + 1, len(self._code) - 1)]
+            if instruction.token in self._paces and following.kind == "effect" and index + 1 not in targets \
+                    and following.key in PACED and instruction.handler is following.handler \
+                    and not self._stages[following.token].target.startswith("service/"):
+                self._paces[following.token] = self._paces.pop(instruction.token)
+                del self._stages[instruction.token]
+                instruction.kind, instruction.token, instruction.to = "jump", "", self.label()
+                instruction.to.at = index + 1
+
+    def _landing(self, at: int) -> Instruction:
+        """The instruction to which the jumps that stand there lead."""
+        while (found := self._code[at]).kind == "jump":
+            assert found.to is not None
+            at = found.to.at
+        return found
 
     def forked(self) -> None:
         """From here on there are several messages of one; what is filtered out is missed where they are gathered."""

@@ -20,7 +20,7 @@ _OPAQUE = frozenset({"validate", "map", "set", "log", "parse", "format", "normal
 
 
 class Reference(msgspec.Struct, frozen=True):
-    """`path` in a resource names `target` (`Kind/name`). `options` is a `send` step's mapping.
+    """`path` in a resource names `target` (`Kind/name`). `options` is the mapping of a `send` or `enrich`.
 
     `transport` is the one that the target must have, where only one will do.
     """
@@ -145,7 +145,7 @@ def _secrets(value: Any, path: Path) -> Iterator[Reference]:
 
 
 def _in_steps(value: Any, path: Path) -> Iterator[Reference]:
-    """What steps refer to: `call`, `send`, `query`, and whatever stands in steps within steps, those of plugins too."""
+    """What steps refer to: `call`, `send`, `query`, and what stands in steps within steps, those of plugins too."""
     if isinstance(value, list):
         for index, item in enumerate(value):
             yield from _in_steps(item, (*path, index))
@@ -159,6 +159,8 @@ def _in_step(key: str, item: Any, path: Path) -> Iterator[Reference]:
         return
     if key == "call" and isinstance(item, str | dict):
         yield from _one(path, item) if isinstance(item, str) else _one((*path, "to"), item.get("to"))
+    elif key == "enrich" and isinstance(item, dict):
+        yield from _one((*path, "from"), item.get("from"), item)
     elif key == "send" and isinstance(item, str | dict):
         yield from _one(path, item, {}) if isinstance(item, str) else _one((*path, "to"), item.get("to"), item)
     elif key == "query" and isinstance(item, dict):

@@ -11,8 +11,8 @@ from arint.resources import graph
 from arint.resources.checking import Mistake, mistakes
 from arint.resources.problems import nearest
 
-STEP_KEYS = frozenset({"to"})
-"""Keys of a `send` step's mapping that belong to the step; all others are the transport's options."""
+STEP_KEYS = {"send": frozenset({"to", "into"}), "enrich": frozenset({"from", "into", "ask"})}
+"""Keys of a step's mapping that belong to the step; all others are the transport's options."""
 
 
 Written = Mapping[str, Any]
@@ -47,9 +47,12 @@ def _dangling(reference: graph.Reference, known: Mapping[str, Written]) -> Mista
 
 
 def _options(reference: graph.Reference, target: Written) -> Iterator[Mistake]:
-    """The further keys of a `send` step are checked with the transport's own type."""
-    options = {key: value for key, value in reference.options.items() if key not in STEP_KEYS}
+    """The further keys of a `send` or `enrich` step are checked with the transport's own type."""
+    own = STEP_KEYS["enrich" if reference.path[-1] == "from" else "send"]
+    options = {key: value for key, value in reference.options.items() if key not in own}
     path = reference.path[:-1] if reference.options else reference.path
+    if target.get("kind") == "Service" and own is STEP_KEYS["enrich"]:
+        return  # the step itself knows its keys
     if target.get("kind") != "Connection":
         hint = "only a connection takes options"
     else:

@@ -20,7 +20,7 @@ from arint.bus.subjects import Place
 from arint.errors import ArintError, RejectedError, SystemUnavailableError
 from arint.flows.compile import Program
 from arint.flows.run import StageResult, failed_step, on_failure, run_stage
-from arint.flows.state import Effects, Fork, Output
+from arint.flows.state import Effects, Fork, Output, State
 from arint.message import Failure, Message
 from arint.meters.families import STAGE_ATTEMPTS, STAGE_DURATION
 from arint.meters.meter import Total
@@ -28,6 +28,7 @@ from arint.plugins import FullError
 from arint.resources.quantities import seconds
 from arint.runtime.failpoints import failpoint
 from arint.runtime.history import History, history_of
+from arint.runtime.turns import Turn
 from arint.runtime.within import within
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ CONDEMNED_AFTER = 3
 BEHIND_OTHERS = 0.2
 """Seconds for each attempt alone that a suspect lets others go first: the innocent are done before it strikes again."""
 STALLED_DELAY = 1.0
+LONGEST_NAK = 3600.0
+"""Seconds after which a message that waits for its time is looked at again."""
 WINDOW = 1000
 """Parts of one message that are stored at once, if they are small; and all of their octets else."""
 WINDOW_OCTETS = 4 * 2**20
@@ -53,14 +56,20 @@ _NO_END = frozenset({"deferred", "suspected", "delayed"})
 
 
 class StageProcessor:
-    """Handles the deliveries of one stage. `outlet` is set where the stage sends to a connection."""
+    """Handles the deliveries of one stage. `outlet` is set where the stage sends to a connection.
+
+    `turn` tells when a message may be worked at; `in_flight` how many are taken at once (0: as many as elsewhere).
+    """
 
     def __init__(self, desk: Desk, program: Program, stage: str, effects: Effects, *,
-                 outlet: Outlet | None = None, timeout: float = 0.0) -> None:
+                 outlet: Outlet | None = None, timeout: float = 0.0, turn: Turn | None = None,
+                 in_flight: int = 0) -> None:
         self.program = program
         self.stage = stage
         self.outlet = outlet
         self.timeout = timeout
+        self.in_flight = in_flight
+        self._turn = turn
         self._desk = desk
         self._effects = effects
         self._duration = STAGE_DURATION.at(program.flow, stage)
@@ -82,6 +91,8 @@ class StageProcessor:
             self._desk.tracer.begin(message, f"{place.flow} {self.stage}", "consumer", place.subject, message.attempt,
                                     past.records, flow=place.flow, stage=self.stage, attempt=message.attempt)
         try:
+            if self._turn is not None and not await self._has_its_turn(self._turn, incoming, place, message, past):
+                return
             if self.outlet is not None:  # may wait long for its system: it must not keep the gate from closing
                 await self._attempt(incoming, place, message, past)
             elif incoming.delivered - 1 - past.records >= SUSPECT_AFTER:
@@ -114,6 +125,23 @@ class StageProcessor:
             await self._record(place, message, "suspected", time.time(),
                                token=f"{message.attempt}!{past.records}-{past.suspected}")
             await self._attempt(incoming, place, message, past)
+
+    async def _has_its_turn(self, turn: Turn, incoming: Incoming, place: Place, message: Message,
+                            past: History) -> bool:
+        """False: it was given back until then, which uses no attempt; or it will never have one."""
+        now = time.time()
+        try:
+            wait = await turn(State(message, self.program.flow, self.stage, self._effects), incoming.published, now)
+        except Exception as error:
+            await self._failed(incoming, place, message, failure_of(error, self.stage), now,
+                               permanent=isinstance(error, RejectedError))
+            return False
+        if wait <= 0:
+            return True
+        await self._record(place, message, "delayed", now, next_try=now + wait,
+                           token=f"{message.attempt}+{past.records}")
+        incoming.nak(min(wait, LONGEST_NAK))
+        return False
 
     async def _attempt(self, incoming: Incoming, place: Place, message: Message, past: History) -> None:
         began = time.time()

@@ -9,7 +9,10 @@ from typing import Any
 
 from arint.bus.keeper import Keeper, Watched
 from arint.errors import MessageError, NotFoundError
+from arint.flows.compile import Program, Stage
 from arint.flows.state import Level, Reply
+from arint.flows.steps.forking import Split
+from arint.flows.steps.waiting import Delay
 from arint.message import Message
 from arint.plugins import Delivery
 from arint.resources.quantities import seconds
@@ -21,6 +24,7 @@ from arint.runtime.processor import StageProcessor
 from arint.runtime.programs import Programs
 from arint.runtime.sinks import Outlet, options_of, same_outlet
 from arint.runtime.stages import Key, Stages
+from arint.runtime.turns import Pacer, Turn, delayed, most_held
 from arint.runtime.waiting import count_waiting
 
 log = logging.getLogger(__name__)
@@ -28,6 +32,8 @@ _LEVELS = logging.getLevelNamesMapping()
 
 IN_FLIGHT = 512
 """Messages at once in one stage; a sink bounds its own concurrency."""
+SPLITTING = 16
+"""The same where a message may become very many."""
 STAGE_TIMEOUT = 300.0
 """Seconds that a delivery may take at the most, whatever its connection says."""
 
@@ -46,6 +52,7 @@ class RunnerUnit:
         self._stages = Stages(desk)
         self._outlets: dict[str, Outlet] = {}
         self._watched: list[Watched] = []
+        self._pacers: dict[Key, Pacer] = {}
         self._effects = RunnerEffects(self._outlets, desk)
         self._keeper = tasks.create_task(Keeper(desk.bus, lambda: self._watched).run(), name="keeper")
         self._counting = tasks.create_task(count_waiting(desk.bus, lambda: self._watched), name="waiting")
@@ -61,14 +68,27 @@ class RunnerUnit:
             for token, stage in program.stages.items():
                 if stage.target.startswith("service/"):
                     continue
-                kind, _, name = stage.target.partition("/")
-                wanted[flow, token] = StageProcessor(
-                    self._desk, program, token, self._effects, timeout=STAGE_TIMEOUT,
-                    outlet=self._outlets.get(name) if kind == "connection" else None)
+                wanted[flow, token] = self._processor(program, stage)
         await self._stages.reconcile(wanted, max_in_flight=IN_FLIGHT)
         self._watched = programs.watched()
         for flow, program in programs.all.items():
             await bury_orphans(self._desk, flow, frozenset(program.stages))
+
+    def _processor(self, program: Program, stage: Stage) -> StageProcessor:
+        kind, _, name = stage.target.partition("/")
+        turn, in_flight = self._turn(program, stage)
+        return StageProcessor(self._desk, program, stage.token, self._effects, timeout=STAGE_TIMEOUT, turn=turn,
+                              outlet=self._outlets.get(name) if kind == "connection" else None, in_flight=in_flight)
+
+    def _turn(self, program: Program, stage: Stage) -> tuple[Turn | None, int]:
+        """When the stage's messages may be worked at, and how many are taken at once."""
+        if (pace := program.paces.get(stage.token)) is not None:
+            pacer = self._pacers.setdefault((program.flow, stage.token), Pacer())
+            return pacer.turn_of(pace), most_held(pace, IN_FLIGHT)
+        step = program.instructions[stage.at].step
+        if isinstance(step, Delay):
+            return delayed(step), 0
+        return None, SPLITTING if isinstance(step, Split) else 0
 
     async def _replace_outlets(self, orders: Orders) -> None:
         """Open anew what has changed; a sink in use keeps its connections where it has not."""

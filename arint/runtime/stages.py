@@ -24,12 +24,14 @@ class Stages:
 
     async def reconcile(self, wanted: Mapping[Key, StageProcessor], *, max_in_flight: int) -> None:
         """From now on process these stages, and no others."""
-        gone = [key for key in self._consumers if key not in wanted]
+        gone = [key for key, consumer in self._consumers.items()
+                if key not in wanted or consumer.max_in_flight != (wanted[key].in_flight or max_in_flight)]
         await asyncio.gather(*(self._stop(key, 5.0) for key in gone))
         self._processors = dict(wanted)  # after the stop: what is in flight ends with the processor it began with
-        for key in wanted:
+        for key, processor in wanted.items():
             if key not in self._consumers:
-                consumer = PullConsumer(self._desk.bus, *key, self._handler(key), max_in_flight=max_in_flight)
+                consumer = PullConsumer(self._desk.bus, *key, self._handler(key),
+                                        max_in_flight=processor.in_flight or max_in_flight)
                 await consumer.start()
                 self._consumers[key] = consumer
         self.heed_circuits()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from arint.flows.compile import START, Program, compile_flow
 from arint.flows.json_text import parse_json
 from arint.flows.run import Output, Reply, StageResult, failed_step, on_failure, run_stage
 from arint.flows.state import Level, State
+from arint.flows.steps.waiting import Delay
 from arint.message import Failure, Message
 from arint.resources.kinds import Flow, Service
 from arint.sdk import Context, Handler, with_result
@@ -84,6 +86,8 @@ class FlowRun(msgspec.Struct):
     ended: list[Message] = []
     dead: list[Message] = []
     filtered: int = 0
+    delays: list[float] = []
+    """Seconds that each `delay` would have taken."""
 
     @property
     def values(self) -> list[Any]:
@@ -166,7 +170,7 @@ class FlowTest:
         return await self._through([message_of(payload, **known) for payload in payloads])
 
     async def _through(self, messages: Sequence[Message]) -> FlowRun:
-        run = FlowRun(messages[0], [], [], [], ended=[], dead=[])
+        run = FlowRun(messages[0], [], [], [], ended=[], dead=[], delays=[])
         effects = _RecordingEffects(self, run)
         try:
             for message in messages:
@@ -208,12 +212,21 @@ class FlowTest:
             message = msgspec.structs.replace(given.message, attempt=attempt)
             before = len(run.steps)
             try:
+                self._turn(given.stage, message, effects, run)
                 return await run_stage(self.program, given.stage, message, effects, trace=_tracer(given.stage, run))
             except Exception as error:
                 if isinstance(error, RejectedError) or attempt == attempts:
                     return _failure_of(error, given.stage)
                 del run.steps[before:]
         raise AssertionError("a retry has at least one attempt")
+
+    def _turn(self, stage: str, message: Message, effects: _RecordingEffects, run: FlowRun) -> None:
+        """No test waits; a `delay` tells for how long it would have been."""
+        step = self.program.instructions[self.program.stage(stage).at].step
+        if isinstance(step, Delay):
+            now = time.time()
+            due = step.due(State(message, self.flow.name, stage, effects), now)
+            run.delays.append(max(due - now, 0.0))
 
     def _from_manifest(self, path: Path, name: str, known: dict[str, Flow]) -> Flow:
         from arint.resources.manifests import load

@@ -37,18 +37,35 @@ class Set(PureStep):
 
     def apply(self, state: State) -> None:
         """Raises RejectedError; then nothing is set."""
-        values = [(target, value.evaluate(state) if computed else value)
-                  for target, (computed, value) in self._targets]
-        changed: dict[str, Any] = {}
-        for (area, path), value in values:
-            whole = changed[area] if area in changed else _current(state, area, path)
-            changed[area] = _with_header(whole, path[0], value) if area == "headers" else _with(whole, path, value)
-        if "body" in changed:
-            state.body = changed["body"]
-        if "headers" in changed:
-            state.headers = changed["headers"]
-        if "vars" in changed:
-            state.variables = changed["vars"]
+        _assign(state, [(target, value.evaluate(state) if computed else value)
+                        for target, (computed, value) in self._targets])
+
+
+class Into:
+    """The one place in which a step leaves its result: `body`, `body.NAME`, `headers.NAME` or `vars.NAME`."""
+
+    def __init__(self, written: Any) -> None:
+        if not isinstance(written, str):
+            raise StepError("where the answer goes is not said", (), "into: vars.NAME, body.NAME or body")
+        self._target = _target(written)
+
+    def put(self, state: State, value: Any) -> None:
+        """Leave it there. Raises RejectedError where what is to hold it is no object."""
+        _assign(state, [(self._target, value)])
+
+
+def _assign(state: State, values: list[tuple[_Target, Any]]) -> None:
+    """All or nothing."""
+    changed: dict[str, Any] = {}
+    for (area, path), value in values:
+        whole = changed[area] if area in changed else _current(state, area, path)
+        changed[area] = _with_header(whole, path[0], value) if area == "headers" else _with(whole, path, value)
+    if "body" in changed:
+        state.body = changed["body"]
+    if "headers" in changed:
+        state.headers = changed["headers"]
+    if "vars" in changed:
+        state.variables = changed["vars"]
 
 
 def _target(key: str) -> _Target:

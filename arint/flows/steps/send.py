@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
+from arint.errors import RejectedError
+from arint.flows.json_text import parse_json
 from arint.flows.state import Output, State
-from arint.flows.step import EffectStep, PureStep, StepError
+from arint.flows.step import EffectStep, Mistakes, PureStep, StepError
+from arint.flows.steps.assign import Into
 from arint.resources.kinds import Reference
 from arint.resources.quantities import seconds
 
@@ -15,8 +18,16 @@ if TYPE_CHECKING:
     from arint.flows.compile import Builder
 
 
+OWN_KEYS = frozenset({"to", "into"})
+"""All others are the connection's transport's."""
+
+
 class Send(EffectStep):
-    """`send: {to: connection/NAME, ...}`; the further keys are the connection's transport's own."""
+    """`send: {to: connection/NAME, ...}`; the further keys are the connection's transport's own.
+
+    With `into: vars.NAME` (or `body.NAME`, `body`, `headers.NAME`) the system's answer is put there; the body stays as
+    it is otherwise.
+    """
 
     key: ClassVar[str] = "send"
     Spec: ClassVar[Any] = dict[str, Any]
@@ -27,8 +38,16 @@ class Send(EffectStep):
         except msgspec.ValidationError:
             raise StepError("where to is not said", ("to",) if "to" in spec else (),
                             "to: connection/NAME, flow/NAME, service/NAME or topic/NAME") from None
-        self._options = {key: value for key, value in spec.items() if key != "to"}
-        self._timeout = _timeout(self._options.get("timeout"))
+        self._options = {key: value for key, value in spec.items() if key not in OWN_KEYS}
+        self._into: Into | None = None
+        if "into" in spec:
+            found = Mistakes()
+            with found.at("into"):
+                if not self._target.startswith("connection/"):
+                    raise StepError("only a connection answers", (), "`enrich` asks a service")
+                self._into = Into(spec["into"])
+            found.refuse()
+        self._timeout = timeout_of(self._options.get("timeout"))
 
     @property
     def target(self) -> str:
@@ -43,8 +62,11 @@ class Send(EffectStep):
             build.pure(Hand(self._target, f"{path}-send"), path)
 
     async def perform(self, state: State, idempotency_key: str) -> None:
-        """The body stays as it is, whatever the system answers."""
-        await state.effects.send(self._target, state.message(), self._options, idempotency_key, self._timeout)
+        """The answer is kept only if the step says where."""
+        answer = await state.effects.send(self._target, state.message(), self._options, idempotency_key,
+                                          self._timeout)
+        if self._into is not None:
+            self._into.put(state, answer_of(answer))
 
 
 class Hand(PureStep):
@@ -65,7 +87,20 @@ class Hand(PureStep):
         state.outputs.append(Output(self._flow, self._stage, copy))
 
 
-def _timeout(written: Any) -> float:
+def answer_of(answer: bytes | None) -> Any:
+    """An answer as a value: JSON, or else text; null where there is none. Raises RejectedError for other bytes."""
+    if not answer:
+        return None
+    try:
+        return parse_json(answer)
+    except RejectedError:
+        try:
+            return answer.decode()
+        except UnicodeDecodeError:
+            raise RejectedError("the answer is neither JSON nor text") from None
+
+
+def timeout_of(written: Any) -> float:
     """Seconds; 0 where the connection is to say. What is no duration, the transport's own type reports."""
     try:
         return seconds(written)
