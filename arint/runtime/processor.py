@@ -279,7 +279,8 @@ class StageProcessor:
         counter.add()
         if outcome not in _NO_END:
             self._duration.observe(took)
-        if self._desk.tracer is not None and (outcome not in _NO_END or (outcome == "deferred" and not self.outlet)):
+        if self._desk.tracer is not None and (outcome not in _NO_END or outcome == "delayed"
+                                              or (outcome == "deferred" and not self.outlet)):
             self._desk.tracer.end(message.traceparent, error=error, outcome=outcome)
 
 
