@@ -30,8 +30,6 @@ START = "start"
 LARGEST_PROGRAM = 10_000
 DEEPEST = 50
 """Lists of steps within lists of steps."""
-PACED = frozenset({"send", "callback", "enrich"})
-"""Effects of the runner whose attempts a `throttle` before them paces."""
 STEP_KEYS = frozenset({"name", "retry"})
 """What may stand in a step beside its own key."""
 
@@ -219,13 +217,13 @@ class Builder:
         self._paces[self._code[-1].token] = step
 
     def _merge_paces(self) -> None:
-        """Where the runner's own effect follows directly, and nothing else leads there, its attempts are paced."""
+        """Where a system is told or asked next, and nothing else leads there, the attempts of that are paced."""
         targets = {instruction.to.at for instruction in self._code if instruction.to is not None}
         for index, instruction in enumerate(self._code):
             following = self._code[min(index + 1, len(self._code) - 1)]
             if instruction.token in self._paces and following.kind == "effect" and index + 1 not in targets \
-                    and following.key in PACED and instruction.handler is following.handler \
-                    and not self._stages[following.token].target.startswith("service/"):
+                    and instruction.handler is following.handler and (
+                        following.key == "callback" or self._stages[following.token].target.startswith("connection/")):
                 self._paces[following.token] = self._paces.pop(instruction.token)
                 del self._stages[instruction.token]
                 instruction.kind, instruction.token, instruction.to = "jump", "", self.label()
