@@ -61,7 +61,7 @@ class StandInAgent:
                     writer.write(encode_line(self.orders[name]))
             elif name and isinstance(said, Measures):
                 self.measures[name] = snapshot.decode(said.families)
-            elif name:
+            elif name and isinstance(said, Beat):
                 self.beats[name] = said
         writer.close()
 
