@@ -17,15 +17,21 @@ from arint.plugins import Format, formats, load
 from arint.resources.problems import nearest
 
 
-@cache
-def choice(key: str, prefix: str) -> Any:
+def choice(key: str, prefix: str, **further: tuple[Any, Any]) -> Any:
     """The type of a mapping that says by `key` which format it means: `FormatCsv | FormatJson | …`.
+
+    `further` are fields that each of them has besides, with type and default.
 
     Of the formats of all installed plugins, so it is not to be asked for while they are loaded. In a Struct it stands
     in the annotation, which msgspec reads when it first needs it; in a step, in a `LazySpec`.
     """
+    return _choice(key, prefix, tuple((name, kind, default) for name, (kind, default) in further.items()))
+
+
+@cache
+def _choice(key: str, prefix: str, fields: tuple[tuple[str, Any, Any], ...]) -> Any:
     return reduce(operator.or_, (
-        msgspec.defstruct(f"{prefix}{kind.options.__name__}", [], bases=(kind.options,), tag_field=key, tag=name,
+        msgspec.defstruct(f"{prefix}{kind.options.__name__}", fields, bases=(kind.options,), tag_field=key, tag=name,
                           module=__name__, namespace={"__doc__": kind.options.__doc__})
         for name, kind in formats().items()))
 

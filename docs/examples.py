@@ -160,6 +160,25 @@ STEPS = {
 }
 
 TRANSPORTS = {
+    "file": """\
+kind: Channel
+name: orders-in
+file:
+  path: ${ARINT_DATA}/orders
+  glob: "*.csv"
+  records: {format: csv, delimiter: ";", encoding: latin-1, batch: 100}
+to: flow/orders
+---
+kind: Connection
+name: archive
+file: {path: "${ARINT_DATA}/archive"}
+---
+kind: Flow
+name: orders
+steps:
+  - format: ndjson
+  - send: {to: connection/archive, name: "%Y-%m-%d/{{ headers['file-name'] }}.ndjson", if_exists: append}
+""",
     "http": """\
 kind: Channel
 name: orders-in

@@ -131,7 +131,7 @@ def formats_page() -> str:
 _FORMATS_INTRO = """\
 [`parse`](steps.md#parse) makes a value of bytes, [`format`](steps.md#format) bytes of a value. A format is written as
 its name, or as a mapping with the options below: `parse: csv`, `parse: {format: csv, delimiter: ";"}`,
-`format: {as: csv, delimiter: ";"}`.
+`format: {as: csv, delimiter: ";"}`. The source [`file`](plugins.md#file-channel) splits files of any size by `records`.
 
 What does not have its form is rejected (a dead letter at once), with line or byte, and without the values. A line, a
 field or a record has at most 4 MiB.

@@ -165,7 +165,7 @@ class _Writer:
         if depth >= DEEPEST:
             raise RejectedError(f"the value is nested too deep: at most {DEEPEST} elements within each other")
         attributes, text, children = self._split(value)
-        self._parts.append(f"{self._space(depth)}<{_checked(name)}{attributes}")
+        self._parts.append(f"{self._space(depth) if depth else ''}<{_checked(name)}{attributes}")
         if value is None or (not text and not children):
             self._parts.append("/>")
             return
@@ -191,7 +191,7 @@ class _Writer:
         return attributes, text, children
 
     def _space(self, depth: int) -> str:
-        return ("\n" if depth else "") + " " * (self._indent * depth) if self._indent else ""
+        return "\n" + " " * (self._indent * depth) if self._indent else ""
 
 
 def _pieces(stream: BinaryIO) -> Iterator[bytes]:

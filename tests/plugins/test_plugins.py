@@ -15,7 +15,7 @@ from plugins.http.specs import HttpChannel, HttpConnection, HttpOptions
 from plugins.sql.specs import SqlConnection, SqlOptions
 
 
-@pytest.mark.parametrize("name", ["http", "sql"])
+@pytest.mark.parametrize("name", ["file", "http", "sql"])
 def test_they_are_registered_as_anybody_elses(name: str) -> None:
     [point] = entry_points(group="arint.plugins", name=name)
     plugin = point.load()
@@ -27,8 +27,8 @@ def test_they_are_registered_as_anybody_elses(name: str) -> None:
 
 
 def test_to_know_them_loads_neither_server_nor_driver() -> None:
-    heavy = ("uvicorn", "httpx", "sqlalchemy", "ssl")
-    script = f"import sys, plugins.http, plugins.sql; print(*[name for name in {heavy} if name in sys.modules])"
+    heavy = ("uvicorn", "httpx", "sqlalchemy", "sqlite3", "ssl", "cel", "ijson", "multipart", "xml")
+    script = f"import sys, plugins.file, plugins.formats, plugins.http, plugins.sql; print(*[name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
 
