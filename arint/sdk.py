@@ -94,17 +94,21 @@ class Context:
             raise NotFoundError(f"this service has no secret {name}", remedy=f"add it: secrets: [{name}]")
         return found
 
-    def send(self, target: str, payload: Any = None, *, headers: Mapping[str, str] | None = None) -> str:
+    def send(self, target: str, payload: Any = None, *, headers: Mapping[str, str] | None = None,
+             **options: Any) -> str:
         """Send a message to `flow/NAME`, `service/NAME` or `connection/NAME`; returns its id.
 
         It is stored together with this service's result, so only if the service succeeds, and once. Without a
-        payload the body that came in is sent.
+        payload the body that came in is sent. `options` are what a `send` step may say besides `to`, such as
+        `statement="insert into …"` for an SQL connection.
         """
         kind, _, name = target.partition("/")
         if kind not in ("flow", "service", "connection") or not name:
             raise RejectedError(f'"{target}" cannot be sent to',
                                 remedy="flow/NAME, service/NAME, connection/NAME; for a topic: publish")
-        return self._gather(name if kind == "flow" else f"{kind}={name}", "start", payload, headers)
+        if options and kind != "connection":
+            raise RejectedError(f"only a connection takes {', '.join(options)}", where=target)
+        return self._gather(name if kind == "flow" else f"{kind}={name}", "start", payload, headers, options)
 
     def publish(self, topic: str, payload: Any = None, *, headers: Mapping[str, str] | None = None) -> str:
         """Publish a message to a topic; as `send`, with this service's result. Returns its id."""
@@ -134,16 +138,19 @@ class Context:
         call = self.call(service, payload, result=result, timeout=timeout)
         return asyncio.run_coroutine_threadsafe(call, self._loop).result()
 
-    def _gather(self, flow: str, stage: str, payload: Any, headers: Mapping[str, str] | None) -> str:
-        message = self._child(flow, payload, headers)
+    def _gather(self, flow: str, stage: str, payload: Any, headers: Mapping[str, str] | None,
+                options: dict[str, Any] | None = None) -> str:
+        message = self._child(flow, payload, headers, options)
         self._outputs.append(Output(flow, stage, message))
         return message.id
 
-    def _child(self, to: str, payload: Any, headers: Mapping[str, str] | None) -> Message:
+    def _child(self, to: str, payload: Any, headers: Mapping[str, str] | None,
+               options: dict[str, Any] | None = None) -> Message:
+        """A message of its own. To a connection its options go along as its variables, which nothing else reads."""
         known = with_result(self.message, payload)
         self._children += 1
         lower = {name.lower(): value for name, value in (headers or {}).items()}
-        return known.derive(f"{self.stage}>{to}", self._children, attempt=1, failure=None, variables={},
+        return known.derive(f"{self.stage}>{to}", self._children, attempt=1, failure=None, variables=options or {},
                             headers={**known.headers, **lower})
 
 

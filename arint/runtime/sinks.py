@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from arint.bus.circuit import Circuit
-from arint.errors import NotFoundError, SystemUnavailableError
+from arint.errors import NotFoundError, RejectedError, SystemUnavailableError
 from arint.meters.families import DELIVERY_DURATION
 from arint.plugins import Delivery, Sink, SinkContext, load, transports
 from arint.resources.kinds import Connection
@@ -118,4 +118,7 @@ def options_of(transport: str, options: Mapping[str, Any]) -> Any:
     found = transports().get(transport)
     if found is None or found.options is None:
         return dict(options)
-    return msgspec.convert(dict(options), found.options)
+    try:
+        return msgspec.convert(dict(options), found.options)
+    except msgspec.ValidationError as error:  # a service's own words: a flow's were checked at apply
+        raise RejectedError(f"the options do not fit {transport}: {error}") from None

@@ -336,7 +336,8 @@ async def _maybe(result: Any) -> Any:
 
 def _sent(output: Output) -> Sent:
     kind, _, name = output.flow.partition("=")
-    return Sent(f"{kind}/{name}" if name else f"flow/{output.flow}", output.message)
+    options = output.message.variables if kind == "connection" else {}
+    return Sent(f"{kind}/{name}" if name else f"flow/{output.flow}", output.message, options)
 
 
 def _tracer(stage: str, run: FlowRun) -> Callable[[str, str, str, State], None]:

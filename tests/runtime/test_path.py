@@ -63,6 +63,11 @@ def price(order: Order, ctx: Context) -> dict:
         os._exit(3)
     if order.do == "hang":
         time.sleep(30)
+    if order.do == "copy":
+        copy = {"id": order.id + "-copy"}
+        ctx.send("connection/warehouse", copy, statement="insert into orders values (:id, 0, 'no')")
+    if order.do == "copy wrongly":
+        ctx.send("connection/warehouse", {"id": order.id}, statment="insert")
     if order.do == "raise once" and ctx.message.attempt == 1:
         raise ValueError("once")
     return {"id": order.id, "total": order.qty * 2.5}
@@ -158,6 +163,15 @@ async def test_a_service_that_raises_is_tried_again_then_dead(path: DataPath) ->
     raised = [a for a in path.actions() if a.get("error") == "no price"]
     assert [a["attempt"] for a in raised] == [1, 2, 3]
     assert "r" not in path.rows()
+
+
+async def test_a_service_sends_to_a_connection_in_its_own_words(path: DataPath) -> None:
+    await path.send(id="c", do="copy")
+    await path.send(id="w", do="copy wrongly")
+    await path.agent.until(lambda: {"c", "c-copy", "w"} <= path.rows().keys())
+    assert path.rows()["c-copy"] == (0.0, "no")
+    found = await path.agent.until(lambda: [a for a in path.actions() if a["outcome"] == "dead"])
+    assert "the options do not fit sql" in str(found[0]["error"])
 
 
 async def test_a_worker_killed_loses_nothing(path: DataPath) -> None:

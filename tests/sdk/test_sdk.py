@@ -127,6 +127,17 @@ def test_what_is_sent_leaves_with_the_result_and_has_the_same_id_each_time():
         run_service(lambda order, ctx: ctx.send("topic/x"), b"1")
 
 
+def test_what_is_sent_to_a_connection_has_its_options():
+    def work(order: Order, ctx: Context) -> None:
+        ctx.send("connection/db", {"a": 1}, statement="insert into t values (:a)")
+
+    (sent,) = run_service(work, Message.new(b'{"id":"a"}')).sent
+    assert (sent.target, sent.value) == ("connection/db", {"a": 1})
+    assert sent.options == {"statement": "insert into t values (:a)"}
+    with pytest.raises(RejectedError, match="only a connection takes statement"):
+        run_service(lambda order, ctx: ctx.send("flow/x", statement="x"), b"1")
+
+
 def test_the_same_service_in_two_stages_sends_two_messages():
     given = Message.new(b"1")
     ids = {Context(given, service="s", stage=stage).send("flow/x") for stage in ("a-start", "a-1-call-s")}

@@ -63,8 +63,11 @@ class Send(EffectStep):
 
     async def perform(self, state: State, idempotency_key: str) -> None:
         """The answer is kept only if the step says where."""
-        answer = await state.effects.send(self._target, state.message(), self._options, idempotency_key,
-                                          self._timeout)
+        options, timeout = self._options, self._timeout
+        if state.flow.startswith("connection="):  # addressed directly, by a service: see `Context.send`
+            options = dict(state.variables)
+            timeout = timeout_of(options.get("timeout"))
+        answer = await state.effects.send(self._target, state.message(), options, idempotency_key, timeout)
         if self._into is not None:
             self._into.put(state, answer_of(answer))
 
