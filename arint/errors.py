@@ -96,6 +96,18 @@ class RejectedError(MessageError):
     title = "rejected"
 
 
+class BodyLostError(RejectedError):
+    """The large body of a message is missing in the store of bodies, or is not what was put there."""
+
+    title = "body lost"
+
+
+class BodyAwayError(MessageError):
+    """A large body was asked for before it was fetched: whoever asked is called again with it."""
+
+    title = "body away"
+
+
 class SystemUnavailableError(ArintError):
     """An external system refused, timed out, or answered 502, 503 or 504.
 

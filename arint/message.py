@@ -10,6 +10,10 @@ from typing import Any
 import msgspec
 
 ENVELOPE_HEADER = "Arint"
+LARGEST_INLINE = 512 * 2**10
+"""Bytes of a body that stands in a message's own record; a larger one is a claim check."""
+LARGEST_BODY = 64 * 2**20
+"""Bytes that any body may have."""
 
 
 def new_id() -> str:
@@ -46,6 +50,41 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     message: str
     where: str = ""
     detail: str = ""
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """The claim check of a large body: where it lies (`<flow>.<message>.<key>`), its size and its SHA-256 (hex)."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+class StoredBody(bytes):
+    """A large body that lies in the store of bodies, and knows under which claim. Empty until it is fetched.
+
+    Whoever passes it on passes the claim on, so nothing is stored again; whoever makes another body has plain bytes.
+    """
+
+    claim: Claim
+    fetched: bool
+
+    def __new__(cls, claim: Claim, content: bytes | bytearray | None = None) -> StoredBody:
+        """With the whole content, or none for a body that is not fetched."""
+        body = super().__new__(cls, b"" if content is None else content)
+        body.claim = claim
+        body.fetched = content is not None
+        return body
+
+
+def size_of(body: bytes) -> int:
+    """The bytes of a body, fetched or not."""
+    return body.claim.size if isinstance(body, StoredBody) else len(body)
+
+
+def is_away(body: bytes) -> bool:
+    """Is it a large body that is not fetched?"""
+    return isinstance(body, StoredBody) and not body.fetched
 
 
 class Message(msgspec.Struct, omit_defaults=True, kw_only=True):
@@ -90,6 +129,7 @@ class Message(msgspec.Struct, omit_defaults=True, kw_only=True):
 class Envelope(msgspec.Struct, omit_defaults=True, rename={
     "content_type": "ct", "headers": "h", "variables": "v", "correlation_id": "co", "cause": "ca",
     "traceparent": "tp", "channel": "ch", "caller": "by", "change_set": "cs", "created": "at", "failure": "f",
+    "claim": "cl",
 }):
     """What a message's header on the bus holds: all but the body and what its subject says."""
 
@@ -104,6 +144,7 @@ class Envelope(msgspec.Struct, omit_defaults=True, rename={
     change_set: int = 0
     created: float = 0.0
     failure: Failure | None = None
+    claim: Claim | None = None
 
 
 _encoder = msgspec.json.Encoder()
@@ -113,13 +154,24 @@ _decoder = msgspec.json.Decoder(Envelope)
 def encode_envelope(message: Message) -> bytes:
     """The message's header: one line of JSON (msgspec escapes line breaks)."""
     m = message
+    claim = m.body.claim if isinstance(m.body, StoredBody) else None
     return _encoder.encode(Envelope(m.content_type, m.headers, m.variables, m.correlation_id, m.cause, m.traceparent,
-                                    m.channel, m.caller, m.change_set, m.created, m.failure))
+                                    m.channel, m.caller, m.change_set, m.created, m.failure, claim))
+
+
+def inline(message: Message) -> bytes:
+    """The body as it stands in the message's record: nothing, where the envelope names a claim."""
+    return b"" if isinstance(message.body, StoredBody) else message.body
 
 
 def decode_message(body: bytes, envelope: bytes | str, *, root: str, identity: str, run: int) -> Message:
-    """A message from the bus: its body, its header, and what its subject says of it."""
+    """A message from the bus: its body, its header, and what its subject says of it.
+
+    A large body is a `StoredBody` that is not fetched (`arint.bus.bodies`).
+    """
     known = _decoder.decode(envelope)
+    if known.claim is not None:
+        body = StoredBody(known.claim)
     return Message(id=identity, root=root, run=run, body=body, content_type=known.content_type, headers=known.headers,
                    variables=known.variables, correlation_id=known.correlation_id, cause=known.cause,
                    traceparent=known.traceparent, channel=known.channel, caller=known.caller,

@@ -6,7 +6,7 @@ Built-in plugins are registered exactly as a third party's are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.metadata import entry_points
 from typing import Any, BinaryIO, Literal, Protocol
@@ -53,10 +53,13 @@ class ChannelBinding(msgspec.Struct, frozen=True):
 class Intake(Protocol):
     """What a source hands messages to. Returning means: the broker has the message on disk."""
 
-    async def accept(self, channel: str, body: bytes, *, content_type: str, headers: Mapping[str, str],
-                     idempotency_key: str = "", caller: str = "", correlation_id: str = "",
-                     traceparent: str = "", message_id: str = "") -> Accepted:
+    async def accept(self, channel: str, body: bytes | AsyncIterator[bytes], *, content_type: str,
+                     headers: Mapping[str, str], idempotency_key: str = "", caller: str = "",
+                     correlation_id: str = "", traceparent: str = "", message_id: str = "") -> Accepted:
         """Store one message. Raises FullError or KeyReusedError; then nothing was stored.
+
+        A body that may be large is given part by part, as it arrives: it is stored as it comes, and never held whole.
+        What the iterator raises passes through, and nothing was stored.
 
         A source that can tell what it takes (a file, a row) gives a `message_id` derived from that
         (`arint.message.derived_id`): taking it again after a crash then stores nothing a second time.
@@ -240,6 +243,18 @@ def formats() -> Mapping[str, FormatType]:
 def step_types() -> Mapping[str, type[Any]]:
     """Every step type, by its key in a flow."""
     return {step.key: step for plugin in installed().values() for step in plugin.steps}
+
+
+async def take_room(size: int) -> None:
+    """For a sink whose system gives a large answer (over `arint.message.LARGEST_INLINE`), before it is read.
+
+    Waits until this process has room for so many bytes beside the answers that it holds already. Ask once.
+    """
+    from arint.room import current
+
+    stay = current.get(None)
+    if stay is not None:
+        await stay.for_answer(size)
 
 
 def load(reference: str) -> Any:

@@ -227,7 +227,7 @@ def with_result(message: Message, result: Any) -> Message:
                                        created=message.created, channel=message.channel, caller=message.caller,
                                        change_set=message.change_set, attempt=message.attempt)
     if isinstance(result, bytes | bytearray | memoryview):
-        return msgspec.structs.replace(message, body=bytes(result))
+        return msgspec.structs.replace(message, body=result if isinstance(result, bytes) else bytes(result))
     try:
         return msgspec.structs.replace(message, body=_encode(result), content_type=JSON)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:

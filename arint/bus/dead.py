@@ -11,7 +11,7 @@ from arint.bus.committer import Committer, Stored
 from arint.bus.connection import Bus
 from arint.bus.subjects import Place
 from arint.errors import NotFoundError
-from arint.message import ENVELOPE_HEADER, Message, encode_envelope
+from arint.message import ENVELOPE_HEADER, Message, encode_envelope, inline
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
@@ -31,11 +31,14 @@ class DeadLetters:
         self._committer: Committer | None = None
 
     async def store(self, message: Message, flow: str, stage: str) -> Stored:
-        """Keep the message as the dead letter of this stage. Raises FullError: then do not ack its input."""
+        """Keep the message as the dead letter of this stage. Raises FullError: then do not ack its input.
+
+        A large body is checked in before (`arint.bus.bodies`).
+        """
         if self._committer is None:
             self._committer = Committer(self._bus, subjects.DEAD)
         place = Place(message.root, message.id, message.run, flow, stage)
-        return await self._committer.store(place.dead, message.body, {ENVELOPE_HEADER: encode_envelope(message)})
+        return await self._committer.store(place.dead, inline(message), {ENVELOPE_HEADER: encode_envelope(message)})
 
     async def list(self, *, flow: str = "*", limit: int = 50, before: int = 0) -> Sequence[DeadLetter]:
         """The newest, newest first; `before` (the last one's sequence) asks for the next page."""

@@ -18,6 +18,8 @@ from arint.bus import api, lookup, streams, subjects
 from arint.bus.connection import Bus
 from arint.errors import ArintError
 
+RESTED = 150.0
+"""Seconds after which large bodies press again: what is trimmed of the messages frees them only when swept."""
 PRESSED = 0.7
 """Above this part of `max_bytes`, what is processed goes before `keep` ends: room is worth more than history."""
 RELIEVED = 0.5
@@ -62,6 +64,7 @@ class Keeper:
     def __init__(self, bus: Bus, flows: Callable[[], Iterable[Watched]], *, interval: float = 15.0,
                  clock: Callable[[], float] = time.time) -> None:
         self._bus, self._flows, self._interval, self._clock = bus, flows, interval, clock
+        self._relieved: dict[str, float] = {}
 
     async def run(self) -> None:
         """Trim for ever; a stream that cannot be looked at now is left to the next time."""
@@ -80,7 +83,7 @@ class Keeper:
         if not state.messages:
             return 0
         limit = watched.limit or state.max_bytes
-        fill = state.size / limit if limit > 0 else 0.0
+        fill = (state.size + await self._pressing(watched.flow)) / limit if limit > 0 else 0.0
         kept_from = await self._kept_from(stream, state, watched.keep)
         if kept_from <= state.first and fill <= PRESSED:
             return 0
@@ -89,7 +92,15 @@ class Keeper:
         if point <= state.first:
             return 0
         answer = await api.call(self._bus, f"STREAM.PURGE.{stream}", {"seq": point})
+        if fill > PRESSED:
+            self._relieved[watched.flow] = self._clock()
         return int(answer.get("purged", 0))
+
+    async def _pressing(self, flow: str) -> int:
+        """The bytes of the flow's large bodies, unless the messages were trimmed for them just now."""
+        if abs(self._clock() - self._relieved.get(flow, -math.inf)) < RESTED:
+            return 0
+        return await streams.size(self._bus, subjects.bodies_of(flow))
 
     async def _kept_from(self, stream: str, state: streams.StreamState, keep: float) -> int:
         """The first sequence younger than `keep`: by halving, since time grows with the sequence."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -79,6 +80,14 @@ async def next_of(bus: Bus, stream: str, pattern: str, sequence: int, *, deadlin
     """The first message that matches, from `sequence` on, or None."""
     found, _ = await _gather(bus, stream, {"seq": sequence, "next_by_subj": pattern}, deadline)
     return found[0] if found else None
+
+
+async def exactly(bus: Bus, stream: str, subjects: Sequence[str], *, deadline: float = 10.0) -> dict[str, Found]:
+    """The last message of each of these subjects (1,024 at most) that has one, by subject. Raises NotFoundError."""
+    if not subjects:
+        return {}
+    found, _ = await _gather(bus, stream, {"multi_last": list(subjects)}, deadline)
+    return {one.subject: one for one in found}
 
 
 async def newest(bus: Bus, stream: str, pattern: str = ">", limit: int = 50, *, before: int = 0,

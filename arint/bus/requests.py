@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from arint.bus import headers as header_lines
+from arint.bus.bodies import Bodies
 from arint.bus.connection import Bus, Reply, Request, Subscription
 from arint.errors import (
     ArintError,
@@ -19,7 +20,7 @@ from arint.errors import (
     TimedOutError,
     UnreachableError,
 )
-from arint.message import ENVELOPE_HEADER, Failure, Message, decode_message, encode_envelope
+from arint.message import ENVELOPE_HEADER, Failure, Message, StoredBody, decode_message, encode_envelope, inline
 
 _IDENTITY = "Arint-Id"          # root.id.run.attempt: what a stored message's subject says
 _TIMEOUT = "Arint-Timeout"      # in seconds, not a time of day: clocks differ between machines
@@ -31,21 +32,24 @@ Answerer = Callable[[Message, float], Awaitable[Message]]
 """Given the message and the seconds left for it, returns the answer."""
 
 
-async def ask(bus: Bus, subject: str, message: Message, timeout: float) -> Message:
-    """Send a request and wait for its answer, at most `timeout` seconds.
+async def ask(bus: Bus, subject: str, message: Message, timeout: float, bodies: Bodies | None = None) -> Message:
+    """Send a request and wait for its answer, at most `timeout` seconds. Large bodies go by way of `bodies`.
 
     Raises what the answerer raised (as the error of the same title, else MessageError), TimedOutError, or
     UnreachableError where nobody answers.
     """
+    if bodies is not None:
+        message = await bodies.lend(message, _store_of(subject))
     headers = {**_headers(message), _TIMEOUT: f"{timeout:.3f}"}
-    reply = await bus.request(subject, message.body, timeout, headers)
+    reply = await bus.request(subject, inline(message), timeout, headers)
     failure = header_lines.find(reply.header, _FAILURE.encode())
     if failure is not None:
         raise _error(msgspec.json.decode(failure, type=Failure))
-    return _message(reply)
+    return await _whole(_message(reply), bodies)
 
 
-async def answer(bus: Bus, subject: str, answerer: Answerer, queue: str = "arint") -> Subscription:
+async def answer(bus: Bus, subject: str, answerer: Answerer, queue: str = "arint",
+                 bodies: Bodies | None = None) -> Subscription:
     """Answer requests until the subscription is closed; work that its caller waits for no more is cancelled."""
 
     async def on_request(request: Request) -> None:
@@ -53,13 +57,28 @@ async def answer(bus: Bus, subject: str, answerer: Answerer, queue: str = "arint
         left = float(stamp) if stamp else 30.0
         try:
             async with asyncio.timeout(left):
-                result = await answerer(_message(Reply(request.subject, request.body, request.header)), left)
+                asked = await _whole(_message(Reply(request.subject, request.body, request.header)), bodies)
+                result = await answerer(asked, left)
+                if bodies is not None:
+                    result = await bodies.lend(result, _store_of(subject))
         except Exception as error:  # user code may raise anything; the caller is told
             request.respond(b"", {_FAILURE: msgspec.json.encode(_failure(error, subject))})
         else:
-            request.respond(result.body, _headers(result))
+            request.respond(inline(result), _headers(result))
 
     return await bus.subscribe(subject, queue, on_request)
+
+
+async def _whole(message: Message, bodies: Bodies | None) -> Message:
+    """With its body; as bytes of its own, since nothing keeps what was lent for a request."""
+    if bodies is None or not isinstance(message.body, StoredBody):
+        return message
+    return msgspec.structs.replace(message, body=bytes((await bodies.fetch(message)).body))
+
+
+def _store_of(subject: str) -> str:
+    """The flow token under which a service's lent bodies are kept: that of messages sent to it."""
+    return f"service={subject.partition('.')[2]}"
 
 
 def _headers(message: Message) -> dict[str, str | bytes]:

@@ -50,6 +50,15 @@ def flow_config(flow: str, max_bytes: int, replicas: int) -> dict[str, Any]:
     return _config(subjects.stream_of(flow), subjects.stream_subjects(flow), replicas, max_bytes)
 
 
+def bodies_config(flow: str, replicas: int) -> dict[str, Any]:
+    """The stream of the large bodies that are stored for a flow.
+
+    It has no limit of its own, so that what was accepted can always be brought to its end: channels answer 503 by the
+    sum of both streams. Of a note that is written again only the newer stays.
+    """
+    return _config(subjects.bodies_of(flow), subjects.bodies_subjects(flow), replicas, -1, max_msgs_per_subject=1)
+
+
 def core_configs(replicas: int) -> list[dict[str, Any]]:
     """The streams that every cluster has: actions and topics let go of the oldest, the others refuse."""
     return [
@@ -125,6 +134,20 @@ async def names(bus: Bus) -> list[str]:
         found.extend(page)
         if not page or len(found) >= answer["total"]:
             return found
+
+
+async def size(bus: Bus, stream: str) -> int:
+    """The bytes in a stream; 0 where there is none."""
+    try:
+        return (await state(bus, stream)).size
+    except NotFoundError:
+        return 0
+
+
+async def count(bus: Bus, stream: str, pattern: str) -> int:
+    """How many subjects of a stream match. Raises NotFoundError."""
+    answer = await api.call(bus, f"STREAM.INFO.{stream}", {"subjects_filter": pattern})
+    return len(answer["state"].get("subjects") or {})
 
 
 async def state(bus: Bus, stream: str) -> StreamState:

@@ -7,6 +7,9 @@ Message streams are logs with one subject a message and stage, root id first, so
     d.<root>.<message>.<run>.<flow>.<stage>             a dead letter (stream DEAD)
     k.<channel>.<hash of caller and key>                a claim of an idempotency key (stream LEDGER)
     t.<topic>                                           a topic (stream TOPICS)
+    b.<flow>.<message>.<key>.p.<number>                 a part of a large body (stream B-<flow>)
+    b.<flow>.<message>.<key>.r.<subject>                what refers to that body, or soon will: an m. or d. subject,
+                                                        t.<message> for a topic's, q.<message> for a request's
     rpc.<service>                                       request/reply, not stored
 """
 
@@ -19,6 +22,7 @@ ACTIONS = "ACTIONS"
 DEAD = "DEAD"
 LEDGER = "LEDGER"
 TOPICS = "TOPICS"
+BODIES = "B-"  # the streams of large bodies, one a flow
 ARTIFACTS = "arint-artifacts"  # the object store's bucket
 
 
@@ -75,6 +79,40 @@ def stream_subjects(flow: str) -> str:
 def stage_filter(flow: str, stage: str) -> str:
     """The inputs of one stage: what its consumer takes."""
     return f"m.*.*.*.{flow}.{stage}"
+
+
+def bodies_of(flow: str) -> str:
+    """The stream that holds the large bodies which were stored for a flow."""
+    return f"{BODIES}{flow}"
+
+
+def bodies_subjects(flow: str) -> str:
+    """What the flow's stream of bodies stores."""
+    return f"b.{flow}.>"
+
+
+def bodies_stream(name: str) -> str:
+    """The stream that holds the body with this name (`arint.message.Claim`)."""
+    return bodies_of(name.partition(".")[0])
+
+
+def part(name: str, number: int | str) -> str:
+    """The subject of one part (0, 1, …) of a large body; `*` for all."""
+    return f"b.{name}.p.{number}"
+
+
+def reference(name: str, referrer: str) -> str:
+    """The subject of the note that `referrer`, itself a subject, refers to this body; `>` for all."""
+    return f"b.{name}.r.{referrer}"
+
+
+def parse_reference(subject: str) -> tuple[str, str]:
+    """The body's name and the referrer of such a note."""
+    _, flow, message, key, _, referrer = subject.split(".", 5)
+    return f"{flow}.{message}.{key}", referrer
+
+
+ALL_REFERENCES = "b.*.*.*.r.>"
 
 
 def tree(kind: str, root: str) -> str:

@@ -7,8 +7,9 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from arint.errors import BodyAwayError
 from arint.flows.json_text import parse_json, write_json
-from arint.message import Failure, Message
+from arint.message import Failure, Message, is_away, size_of
 
 Outcome = Literal["done", "filtered"]
 Level = Literal["debug", "info", "warning", "error"]
@@ -108,6 +109,8 @@ class State:
         Raises RejectedError for what is no JSON: empty, not UTF-8, malformed, nested too deep.
         """
         if self._body is _NOT_PARSED:
+            if is_away(self._message.body):
+                raise BodyAwayError("the large body is not fetched", where=self.stage)
             self._body = parse_json(self._message.body)
         return self._body
 
@@ -126,7 +129,7 @@ class State:
                           "cause": known.cause, "channel": known.channel, "caller": known.caller,
                           "attempt": known.attempt, "run": known.run, "created": known.created,
                           "content_type": known.content_type, "traceparent": known.traceparent,
-                          "size": len(known.body), "flow": self.flow}
+                          "size": size_of(known.body), "flow": self.flow}
         return self._seen
 
     @property

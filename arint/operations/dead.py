@@ -9,10 +9,19 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from arint.bus.subjects import Place
-from arint.errors import NotFoundError
-from arint.message import Message
+from arint.errors import BodyLostError, NotFoundError
+from arint.message import Message, size_of
 from arint.operations import trail
-from arint.operations.messages import ReplayResult, body_text, note, run_again
+from arint.operations.messages import (
+    ReplayResult,
+    body_text,
+    checked_in,
+    fetched,
+    note,
+    previewed,
+    run_again,
+    shown_of,
+)
 from arint.operations.progress import Progress, Step, silent
 
 if TYPE_CHECKING:
@@ -54,6 +63,8 @@ class DeadDetail(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     variables: dict[str, object] = {}
     body: str | None = None
     body_base64: str | None = None
+    shown: int = 0
+    """Where only the beginning of a large body stands here: how many bytes of it."""
 
 
 async def list_dead(link: Link, wanted: DeadFilter) -> list[DeadSummary]:
@@ -64,12 +75,23 @@ async def list_dead(link: Link, wanted: DeadFilter) -> list[DeadSummary]:
 async def show_dead(link: Link, message: str) -> DeadDetail:
     """A message's dead letter with its body and the reason. Raises NotFoundError."""
     letter = await _get(link, message)
-    text, coded = body_text(letter.message.body)
+    text, coded, shown = None, None, 0
+    try:
+        body = (await previewed(link, letter.message)).body
+    except BodyLostError:
+        pass  # it may be what the letter died of, and says so
+    else:
+        (text, coded), shown = body_text(body), shown_of(body)
     failure = letter.message.failure
     return DeadDetail(
         letter=_summary(letter), where=failure.where if failure else "", detail=failure.detail if failure else "",
         content_type=letter.message.content_type, correlation_id=letter.message.correlation_id,
-        headers=letter.message.headers, variables=letter.message.variables, body=text, body_base64=coded)
+        headers=letter.message.headers, variables=letter.message.variables, body=text, body_base64=coded, shown=shown)
+
+
+async def body_of_dead(link: Link, message: str) -> bytes:
+    """The whole body of a dead letter. Raises NotFoundError or BodyLostError."""
+    return (await fetched(link, (await _get(link, message)).message)).body
 
 
 async def edit_dead(link: Link, message: str, body: bytes) -> DeadSummary:
@@ -141,12 +163,13 @@ async def _replace(link: Link, letter: DeadLetter, edited: Message) -> None:
     from arint.bus.committer import Committer
     from arint.bus.dead import DeadLetters
     from arint.bus.subjects import DEAD
-    from arint.message import ENVELOPE_HEADER, encode_envelope
+    from arint.message import ENVELOPE_HEADER, encode_envelope, inline
 
     bus = await link.bus()
+    edited = await checked_in(link, edited, letter.place.flow, letter.place.dead)
     committer = Committer(bus, DEAD)
     try:
-        await committer.store(letter.place.dead, edited.body, {ENVELOPE_HEADER: encode_envelope(edited)},
+        await committer.store(letter.place.dead, inline(edited), {ENVELOPE_HEADER: encode_envelope(edited)},
                               expect_new=False)
     finally:
         await committer.close()
@@ -167,4 +190,4 @@ def _summary(letter: DeadLetter) -> DeadSummary:
     return DeadSummary(
         message=place.message, root=place.root, run=place.run, flow=place.flow, stage=place.stage, at=letter.at,
         kind=failure.kind if failure else "", error=failure.message if failure else "",
-        channel=letter.message.channel, size=len(letter.message.body))
+        channel=letter.message.channel, size=size_of(letter.message.body))

@@ -6,7 +6,8 @@ import asyncio
 import base64
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -14,16 +15,21 @@ import msgspec
 from arint.actions import Action
 from arint.bus.subjects import ACTIONS, Place, stream_of
 from arint.errors import NotFoundError, TimedOutError, UnreachableError
-from arint.message import ENVELOPE_HEADER, Message, encode_envelope
+from arint.message import ENVELOPE_HEADER, Message, StoredBody, encode_envelope, inline, size_of
 from arint.operations import trail
 from arint.operations.progress import Progress, Step, silent
 from arint.operations.story import Hop, MessageState, Story, state_of, tell
+from arint.plugins import FullError
 
 if TYPE_CHECKING:
+    from arint.bus.bodies import Bodies
     from arint.operations.connect import Link
 
 _LOOKED_THROUGH = 10_000
 """Records to read where only some messages are wanted: a dead one is not among the newest few."""
+PREVIEW = 16 * 2**10
+"""Bytes of a large body that are shown."""
+_LONGEST_CHARACTER = 4
 START = "start"
 _BY_HAND = ("edited", "replayed", "dropped")
 """What an administrator did: it says nothing of the message's own beginning."""
@@ -78,6 +84,8 @@ class MessageDetail(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     size: int = 0
     body: str | None = None
     body_base64: str | None = None
+    shown: int = 0
+    """Where only the beginning of a large body stands here: how many bytes of it."""
     stages: tuple[str, ...] = ()
 
 
@@ -141,7 +149,34 @@ async def show_message(link: Link, message: str, *, stage: str = "") -> MessageD
     found = await trail.read(await link.bus(), message)
     stored = _pick(found, message, stage)
     hops = tell(found.root, found.inputs, found.actions, [letter.place for letter in found.dead]).hops
-    return _detail(stored.place, stored.message, hops)
+    return _detail(stored.place, await previewed(link, stored.message), hops)
+
+
+async def body_of(link: Link, message: str, *, stage: str = "") -> bytes:
+    """The whole body of a message as it came in, or as it entered `stage`. Raises NotFoundError or BodyLostError."""
+    stored = _pick(await trail.read(await link.bus(), message), message, stage)
+    return (await fetched(link, stored.message)).body
+
+
+async def previewed(link: Link, message: Message) -> Message:
+    """The message with its body, or with the beginning of a large one (`shown_of` tells). Raises BodyLostError."""
+    body = message.body
+    if not isinstance(body, StoredBody):
+        return message
+    async with _bodies(link) as bodies:
+        beginning = await bodies.beginning(body.claim, PREVIEW)
+    return msgspec.structs.replace(message, body=StoredBody(body.claim, beginning))
+
+
+async def fetched(link: Link, message: Message) -> Message:
+    """The message with all of its body. Raises BodyLostError."""
+    async with _bodies(link) as bodies:
+        return await bodies.fetch(message)
+
+
+def shown_of(body: bytes) -> int:
+    """How many bytes of a large body are here; 0 where all are."""
+    return len(body) if isinstance(body, StoredBody) and len(body) < body.claim.size else 0
 
 
 async def replay_message(link: Link, message: str, *, stage: str = "", progress: Progress = silent) -> ReplayResult:
@@ -167,9 +202,9 @@ async def run_again(link: Link, place: Place, message: Message, run: int) -> Rep
     if stream_of(place.flow) not in streams:
         raise NotFoundError(f"the flow {place.flow} is no longer there", where=place.message,
                             remedy="apply it again, then replay")
+    fresh = await checked_in(link, msgspec.structs.replace(message, run=run, failure=None), place.flow, again.subject)
     await note(link, place, message, outcome="replayed", token=f"replayed-{run}", to=(again.subject,))
-    fresh = msgspec.structs.replace(message, run=run, failure=None)
-    await _store(link, stream_of(place.flow), again.subject, fresh.body, {ENVELOPE_HEADER: encode_envelope(fresh)})
+    await _store(link, stream_of(place.flow), again.subject, inline(fresh), {ENVELOPE_HEADER: encode_envelope(fresh)})
     return ReplayResult(id=place.message, root=place.root, run=run, flow=place.flow, stage=place.stage)
 
 
@@ -180,29 +215,68 @@ async def note(link: Link, place: Place, message: Message, *, outcome: str, toke
         "root": place.root, "message": place.message, "run": place.run, "flow": place.flow, "stage": place.stage,
         "attempt": max(message.attempt, 1), "at": time.time(), "node": link.config.node, "instance": "arintctl",
         "outcome": outcome, "to": to, "change_set": message.change_set, "channel": message.channel,
-        "size": len(message.body)}, Action)
+        "size": size_of(message.body)}, Action)
     await _store(link, ACTIONS, f"{place.actions[:-1]}{token}", msgspec.json.encode(action), {})
+
+
+async def checked_in(link: Link, message: Message, flow: str, referrer: str) -> Message:
+    """The message as it may be stored under the subject `referrer`: a large body is in the store of bodies.
+
+    Raises BodyLostError where a body that was there is no longer.
+    """
+    async with _bodies(link) as bodies:
+        try:
+            ready = await bodies.check_in(message, flow, referrer)
+        except FullError as error:
+            raise _not_taken(error, flow) from None
+        if isinstance(message.body, StoredBody):
+            await bodies.verify(message.body.claim)  # what it was read from may be trimmed, and the body swept, by now
+        return ready
+
+
+@asynccontextmanager
+async def _bodies(link: Link) -> AsyncIterator[Bodies]:
+    from arint.bus.bodies import Bodies
+    from arint.bus.committer import Committer
+
+    bus, committers = await link.bus(), dict[str, Committer]()
+
+    def committer(stream: str) -> Committer:
+        if stream not in committers:
+            committers[stream] = Committer(bus, stream)
+        return committers[stream]
+
+    try:
+        yield Bodies(bus, committer)
+    finally:
+        for one in committers.values():
+            await one.close()
 
 
 async def _store(link: Link, stream: str, subject: str, body: bytes, headers: Mapping[str, str | bytes]) -> None:
     from arint.bus.committer import Committer
-    from arint.plugins import FullError
 
     committer = Committer(await link.bus(), stream)
     try:
         await committer.store(subject, body, headers)
     except FullError as error:
-        raise UnreachableError(f"the bus did not take it: {error}", where=stream,
-                               remedy="see arintctl doctor, then do it again: nothing is stored twice") from None
+        raise _not_taken(error, stream) from None
     finally:
         await committer.close()
 
 
+def _not_taken(error: FullError, where: str) -> UnreachableError:
+    return UnreachableError(f"the bus did not take it: {error}", where=where,
+                            remedy="see arintctl doctor, then do it again: nothing is stored twice")
+
+
 def body_text(body: bytes) -> tuple[str | None, str | None]:
-    """The body as text, or else in base 64."""
+    """The body as text, or else in base 64. A large body may be cut in the middle of a character."""
     try:
         return body.decode(), None
-    except UnicodeDecodeError:
+    except UnicodeDecodeError as error:
+        if shown_of(body) and error.start >= len(body) - _LONGEST_CHARACTER:
+            return body[:error.start].decode(), None
         return None, base64.b64encode(body).decode()
 
 
@@ -260,5 +334,6 @@ def _detail(place: Place, message: Message, hops: Sequence[Hop]) -> MessageDetai
         channel=message.channel, caller=message.caller, content_type=message.content_type,
         correlation_id=message.correlation_id, cause=message.cause, traceparent=message.traceparent,
         created=message.created, change_set=message.change_set, headers=message.headers,
-        variables=message.variables, size=len(message.body), body=text, body_base64=coded,
+        variables=message.variables, size=size_of(message.body), body=text, body_base64=coded,
+        shown=shown_of(message.body),
         stages=tuple(dict.fromkeys(hop.stage for hop in hops)))

@@ -12,7 +12,7 @@ from arint.actions import Action
 from arint.bus import subjects
 from arint.bus.subjects import ACTIONS, Place
 from arint.errors import NotFoundError
-from arint.message import Message
+from arint.message import Message, size_of
 from arint.operations.story import Input
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Trail(msgspec.Struct, frozen=True):
     def inputs(self) -> list[Input]:
         """The stage inputs without their bodies."""
         return [Input(place=item.place, at=item.at, cause=item.message.cause, channel=item.message.channel,
-                      size=len(item.message.body)) for item in self.stored]
+                      size=size_of(item.message.body)) for item in self.stored]
 
     @property
     def places(self) -> list[Place]:

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arint.bus import streams
+from arint.bus.bodies import Bodies
 from arint.bus.committer import Committer, Stored
 from arint.bus.connection import Bus
 from arint.bus.dead import DeadLetters
 from arint.bus.subjects import ACTIONS, TOPICS, Place, stream_of, topic
-from arint.message import ENVELOPE_HEADER, Message, encode_envelope
+from arint.message import ENVELOPE_HEADER, Claim, Message, encode_envelope, inline
 from arint.meters.families import STORE_DURATION
+from arint.room import Room, Stay
 from arint.runtime.gate import Gate
 from arint.runtime.journal import Journal
 from arint.version import VERSION
@@ -55,6 +57,8 @@ class Desk:
         self._committers: dict[str, Committer] = {}
         self._known_streams: set[str] = set()
         self._dead_letters = DeadLetters(bus)
+        self.bodies = Bodies(bus, self.committer, replicas=self._replicas)
+        self._body_room, self._answer_room = Room(), Room()
         self._actions = Committer(bus, ACTIONS, grouped=self._grouped)
         file = self.home / "log" / f"actions-{orders.instance}.jsonl"
         self.journal = Journal(self._actions, file)
@@ -64,23 +68,30 @@ class Desk:
         await streams.ensure_flow(self.bus, flow, max_bytes=max_bytes, replicas=self._replicas)
         self._known_streams.add(flow)
 
-    async def store(self, output: Output) -> Stored:
+    async def store(self, output: Output, *, of: Claim | None = None) -> Stored:
         """Store what a stage gave, once: the input of another stage, or a topic's message.
 
-        Raises FullError when the stream takes no more for now.
+        `of` is the claim of the stage's own input: a body that is the same is not stored again. Raises FullError when
+        the stream takes no more for now, RejectedError for a body that is too large.
         """
         began = time.perf_counter()
         message = output.message
-        headers = {ENVELOPE_HEADER: encode_envelope(message)}
         if output.flow.startswith("topic="):
-            name = output.flow.removeprefix("topic=")
-            stored = await self.committer(TOPICS).store(topic(name), message.body,
-                                                        {**headers, "Nats-Msg-Id": message.id}, expect_new=False)
+            message = await self.bodies.check_in(message, "topic=", f"t.{message.id}", of=of)
+            stored = await self.committer(TOPICS).store(
+                topic(output.flow.removeprefix("topic=")), inline(message),
+                {ENVELOPE_HEADER: encode_envelope(message), "Nats-Msg-Id": message.id}, expect_new=False)
         else:
             place = Place(message.root, message.id, message.run, output.flow, output.stage)
-            stored = await self.committer(stream_of(output.flow)).store(place.subject, message.body, headers)
+            message = await self.bodies.check_in(message, output.flow, place.subject, of=of)
+            stored = await self.committer(stream_of(output.flow)).store(
+                place.subject, inline(message), {ENVELOPE_HEADER: encode_envelope(message)})
         self._store_duration.observe(time.perf_counter() - began)
         return stored
+
+    def stay(self) -> Stay:
+        """Room for one attempt's large bodies."""
+        return Stay(self._body_room, self._answer_room)
 
     def committer(self, stream: str) -> Committer:
         """The one that stores in this stream."""
@@ -91,6 +102,7 @@ class Desk:
 
     async def bury(self, place: Place, message: Message) -> None:
         """Keep the message, with its failure, as a dead letter of this stage."""
+        message = await self.bodies.check_in(message, place.flow, place.dead)
         await self._dead_letters.store(message, place.flow, place.stage)
 
     async def trace(self, settings: TraceSettings | None, service: str) -> None:

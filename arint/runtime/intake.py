@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,18 @@ import msgspec
 
 from arint.actions import ENDS, Action
 from arint.bus import ledger, lookup, streams
+from arint.bus.bodies import PART, Upload
 from arint.bus.committer import Stored
-from arint.bus.subjects import ACTIONS, flow_of, parse_place, stream_of, tree
-from arint.errors import ArintError, NotFoundError
+from arint.bus.subjects import ACTIONS, Place, bodies_of, flow_of, parse_place, stream_of, tree
+from arint.errors import ArintError, NotFoundError, RejectedError
 from arint.flows.state import Output
-from arint.message import Message
+from arint.message import LARGEST_BODY, LARGEST_INLINE, Message, StoredBody
 from arint.plugins import Accepted, FullError, KeyReusedError
 from arint.resources.kinds import Channel
 from arint.resources.quantities import seconds
 from arint.runtime.desk import Desk
 
+START = "start"
 FILL_INTERVAL = 0.5
 """How often the streams' fill, and the disk's, is looked at, in seconds."""
 DISK_RESERVE = 64 * 2**20
@@ -45,6 +47,8 @@ class Intake:
         self._limits: dict[str, int] = {}
         self._secrets: Mapping[str, bytes] = {}
         self._full: set[str] = set()
+        self._sizes: dict[str, int] = {}
+        self._arrived: dict[str, int] = {}
         self._disk_full = False
 
     def update(self, channels: Mapping[str, Channel], limits: Mapping[str, int], secrets: Mapping[str, bytes]) -> None:
@@ -55,20 +59,18 @@ class Intake:
         self._secrets = secrets
         self._full &= set(self._flows.values())
 
-    async def accept(self, channel: str, body: bytes, *, content_type: str, headers: Mapping[str, str],
-                     idempotency_key: str = "", caller: str = "", correlation_id: str = "",
-                     traceparent: str = "", message_id: str = "") -> Accepted:
+    async def accept(self, channel: str, body: bytes | AsyncIterator[bytes], *, content_type: str,
+                     headers: Mapping[str, str], idempotency_key: str = "", caller: str = "",
+                     correlation_id: str = "", traceparent: str = "", message_id: str = "") -> Accepted:
         """Store one message as the start of the channel's flow; returns when it is on disk."""
         began = time.time()
         flow = self._flows[channel]
-        if self._disk_full:
-            raise FullError("the disk is full")
-        if flow in self._full:
-            raise FullError(f"the queue of {flow} is full")
-        message = Message.new(body, content_type=content_type, headers=dict(headers), channel=channel, caller=caller,
+        self._refuse_full(flow)
+        message = Message.new(b"", content_type=content_type, headers=dict(headers), channel=channel, caller=caller,
                               traceparent=traceparent, change_set=self._desk.change_set)
         if message_id:
             message.id = message.root = message_id
+        message.body = await self._taken_in(body, flow, message)
         message.correlation_id = correlation_id or message.id
         repeated = False
         if idempotency_key:
@@ -77,7 +79,7 @@ class Intake:
             message.id = message.root = claim.message_id
             if repeated and await self._is_known(message.id):
                 return Accepted(message.id, repeated=True)
-        stored = await self._store(Output(flow, "start", message), began)
+        stored = await self._store(Output(flow, START, message), began)
         repeated = repeated or stored.duplicate
         self._desk.accepted += not stored.duplicate
         return Accepted(message.id, repeated)
@@ -96,10 +98,53 @@ class Intake:
         tracer.end(message.traceparent, flow=output.flow)
         return stored
 
+    def _refuse_full(self, flow: str) -> None:
+        if self._disk_full:
+            raise FullError("the disk is full")
+        if flow in self._full:
+            raise FullError(f"the queue of {flow} is full")
+
+    async def _taken_in(self, body: bytes | AsyncIterator[bytes], flow: str, message: Message) -> bytes:
+        """The body, where it is small; a large one goes into the store as it arrives."""
+        if isinstance(body, bytes):
+            if len(body) <= LARGEST_INLINE:
+                return body
+            body = _whole(body)
+        gathered = bytearray()
+        async for part in body:
+            gathered += part
+            if len(gathered) > LARGEST_INLINE:
+                return await self._uploaded(gathered, body, flow, message)
+        return bytes(gathered)
+
+    async def _uploaded(self, gathered: bytearray, rest: AsyncIterator[bytes], flow: str, message: Message) -> bytes:
+        place = Place(message.root, message.id, message.run, flow, START)
+        upload = await self._desk.bodies.begin(flow, message.id, place.subject)
+        try:
+            await self._write(upload, gathered, flow)
+            gathered.clear()
+            async for part in rest:
+                await self._write(upload, part, flow)
+            return StoredBody(await upload.finish())
+        finally:
+            upload.end()
+
+    async def _write(self, upload: Upload, part: bytes | bytearray, flow: str) -> None:
+        """Store what came, unless the queue or the disk has become full meanwhile."""
+        self._arrived[flow] = self._arrived.get(flow, 0) + len(part)
+        if self._sizes.get(flow, 0) + self._arrived[flow] >= self._limits.get(flow, LARGEST_BODY):
+            self._full.add(flow)
+        self._refuse_full(flow)
+        if upload.size + len(part) > LARGEST_BODY:
+            raise RejectedError(f"a body may have at most {LARGEST_BODY} bytes", where=upload.name)
+        await upload.write(part)
+
     async def _claim(self, channel: str, caller: str, key: str, message: Message) -> ledger.Claim:
         kept = seconds(self._channels[channel].idempotency_for)
         # The content type belongs to what was asked: the same bytes as another type are another request.
-        fingerprint = ledger.digest(message.content_type.encode() + b"\0" + message.body)
+        body = message.body
+        known = b"sha256:" + body.claim.sha256.encode() if isinstance(body, StoredBody) else body
+        fingerprint = ledger.digest(message.content_type.encode() + b"\0" + known)
         claim = await self._ledger.claim(channel, caller, key, message.id, fingerprint, kept)
         if claim.body_digest != fingerprint:
             raise KeyReusedError(key)
@@ -138,17 +183,25 @@ class Intake:
         """Watch how full the streams are, for ever: a full queue answers 503 before the broker has to refuse."""
         while True:
             self._disk_full = _free(self._desk.home) < DISK_RESERVE
-            for flow, limit in list(self._limits.items()):
-                try:
-                    state = await streams.state(self._desk.bus, stream_of(flow))
-                except ArintError:
-                    continue
-                (self._full.add if state.size >= limit else self._full.discard)(flow)
+            with contextlib.suppress(ArintError):
+                known = set(await streams.names(self._desk.bus))
+                for flow, limit in list(self._limits.items()):
+                    arrived = self._arrived.get(flow, 0)
+                    size = sum([await streams.size(self._desk.bus, name)
+                                for name in (stream_of(flow), bodies_of(flow)) if name in known])
+                    self._sizes[flow] = size
+                    self._arrived[flow] = self._arrived.get(flow, 0) - arrived  # the rest came while it was measured
+                    (self._full.add if size >= limit else self._full.discard)(flow)
             await asyncio.sleep(FILL_INTERVAL)
 
     async def close(self) -> None:
         """Finish what has begun."""
         await self._ledger.close()
+
+
+async def _whole(body: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), PART):
+        yield body[start:start + PART]
 
 
 def _free(folder: Path) -> int:

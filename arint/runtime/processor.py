@@ -13,19 +13,29 @@ import traceback
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from arint.actions import Action, Outcome
 from arint.bus.incoming import Incoming
 from arint.bus.retry import next_delay
 from arint.bus.subjects import Place
-from arint.errors import ArintError, RejectedError, SystemUnavailableError
+from arint.errors import (
+    ArintError,
+    BodyAwayError,
+    RejectedError,
+    SystemUnavailableError,
+    TimedOutError,
+    UnreachableError,
+)
 from arint.flows.compile import Program
 from arint.flows.run import StageResult, failed_step, on_failure, run_stage
 from arint.flows.state import Effects, Fork, Output, State
-from arint.message import Failure, Message
+from arint.message import Claim, Failure, Message, StoredBody, size_of
 from arint.meters.families import STAGE_ATTEMPTS, STAGE_DURATION
 from arint.meters.meter import Total
 from arint.plugins import FullError
 from arint.resources.quantities import seconds
+from arint.room import PARSED, PLAIN, Stay, current
 from arint.runtime.failpoints import failpoint
 from arint.runtime.history import History, history_of
 from arint.runtime.turns import Turn
@@ -131,7 +141,9 @@ class StageProcessor:
         """False: it was given back until then, which uses no attempt; or it will never have one."""
         now = time.time()
         try:
-            wait = await turn(State(message, self.program.flow, self.stage, self._effects), incoming.published, now)
+            wait = await self._wait_of(turn, incoming, message, now)
+        except FullError:
+            raise
         except Exception as error:
             await self._failed(incoming, place, message, failure_of(error, self.stage), now,
                                permanent=isinstance(error, RejectedError))
@@ -143,7 +155,38 @@ class StageProcessor:
         incoming.nak(min(wait, LONGEST_NAK))
         return False
 
+    async def _wait_of(self, turn: Turn, incoming: Incoming, message: Message, now: float) -> float:
+        """The turn's answer; a large body is fetched for it only if it is asked for."""
+        try:
+            return await turn(State(message, self.program.flow, self.stage, self._effects), incoming.published, now)
+        except BodyAwayError:
+            stay = self._desk.stay()
+            try:
+                whole = await self._fetched(message, stay)
+                return await turn(State(whole, self.program.flow, self.stage, self._effects), incoming.published, now)
+            finally:
+                stay.end()
+
+    async def _fetched(self, message: Message, stay: Stay) -> Message:
+        """With its body, as soon as there is room for it. Raises BodyLostError, or FullError to try again later."""
+        body = message.body
+        if not isinstance(body, StoredBody):
+            return message
+        await stay.for_body(body.claim.size * (PARSED if "json" in message.content_type else PLAIN))
+        try:
+            return await self._desk.bodies.fetch(message)
+        except (UnreachableError, TimedOutError) as error:
+            raise FullError(f"the body cannot be fetched: {error}") from error
+
     async def _attempt(self, incoming: Incoming, place: Place, message: Message, past: History) -> None:
+        stay = self._desk.stay()
+        try:
+            await self._attempt_within(stay, incoming, place, message, past)
+        finally:
+            stay.end()
+
+    async def _attempt_within(self, stay: Stay, incoming: Incoming, place: Place, message: Message,
+                              past: History) -> None:
         began = time.time()
         while True:
             if self.outlet is not None and not self.outlet.closed.is_set() \
@@ -151,8 +194,11 @@ class StageProcessor:
                 await self._give_up(incoming, place, message, self._away_too_long(), began)
                 return
             try:
-                result = await self._run(message)
+                result = await self._run(message, stay)
+                incoming.worked()
+                to = await self._store_all(result, message)
             except SystemUnavailableError as error:
+                stay.end()  # it may be held for long
                 if not await self._defer(incoming, place, message, past, error, began):
                     return
                 past = past.with_deferral(began)
@@ -169,35 +215,38 @@ class StageProcessor:
                 return
             else:
                 break
-        incoming.worked()
-        await self._store(result.outputs)
-        to = labels_of(result.outputs)
-        parts = 0
-        if result.fork is not None:
-            parts = result.fork.count
-            to = (*to, *await self._store_parts(result.fork))
         failpoint("stored")
-        await self._record(place, message, result.outcome, began, to=to, parts=parts)
+        await self._record(place, message, result.outcome, began, to=to,
+                           parts=result.fork.count if result.fork is not None else 0)
         failpoint("recorded")
         incoming.ack()
         self._desk.processed += 1
 
-    async def _run(self, message: Message) -> StageResult:
+    async def _run(self, message: Message, stay: Stay) -> StageResult:
+        message = await self._fetched(message, stay)
+        current.set(stay)
         work = run_stage(self.program, self.stage, message, self._effects)
         return await (within(self.timeout, work) if self.timeout else work)
 
-    async def _store(self, outputs: tuple[Output, ...]) -> None:
+    async def _store(self, outputs: tuple[Output, ...], message: Message) -> None:
+        of = message.body.claim if isinstance(message.body, StoredBody) else None
         if len(outputs) == 1:
-            await self._desk.store(outputs[0])
+            await self._desk.store(_owned(outputs[0], of), of=of)
         elif outputs:
-            await asyncio.gather(*(self._desk.store(output) for output in outputs))
+            await asyncio.gather(*(self._desk.store(_owned(output, of), of=of) for output in outputs))
 
-    async def _store_parts(self, fork: Fork) -> tuple[str, ...]:
+    async def _store_all(self, result: StageResult, message: Message) -> tuple[str, ...]:
+        """Store all that the stage gave; returns where it goes."""
+        await self._store(result.outputs, message)
+        to = labels_of(result.outputs)
+        return to if result.fork is None else (*to, *await self._store_parts(result.fork, message))
+
+    async def _store_parts(self, fork: Fork, message: Message) -> tuple[str, ...]:
         """Store them in windows, so that their number does not matter; returns the stages in which they begin."""
         stages: dict[str, None] = {}
         async with self._desk.forks:
             for window in windows(fork.outputs):
-                await self._store(tuple(window))
+                await self._store(tuple(window), message)
                 stages |= dict.fromkeys(labels_of(window))
                 failpoint("parts")
         return tuple(stages)
@@ -268,7 +317,7 @@ class StageProcessor:
             instance=self._desk.instance, outcome=outcome, to=to, parts=parts,
             error=failure.message if failure else str(error or ""),
             error_kind=failure.kind if failure else (error.title if error else ""),
-            next_try=next_try, change_set=message.change_set, channel=message.channel, size=len(message.body),
+            next_try=next_try, change_set=message.change_set, channel=message.channel, size=size_of(message.body),
         ), token=token)
 
     def _count(self, message: Message, outcome: Outcome, took: float, error: str) -> None:
@@ -295,12 +344,20 @@ def windows(outputs: Iterable[Output]) -> Iterator[list[Output]]:
     size = 0
     for output in outputs:
         window.append(output)
-        size += len(output.message.body)
+        size += size_of(output.message.body)
         if len(window) >= WINDOW or size >= WINDOW_OCTETS:
             yield window
             window, size = [], 0
     if window:
         yield window
+
+
+def _owned(output: Output, of: Claim | None) -> Output:
+    """The output; a body that another message's claim holds (kept by user code, perhaps for long) is stored anew."""
+    body = output.message.body
+    if not isinstance(body, StoredBody) or body.claim == of:
+        return output
+    return msgspec.structs.replace(output, message=msgspec.structs.replace(output.message, body=bytes(body)))
 
 
 def failure_of(error: BaseException, stage: str) -> Failure:

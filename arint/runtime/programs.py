@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from arint.bus import streams
 from arint.bus.keeper import Watched
+from arint.bus.streams import FLOW_BYTES
 from arint.bus.subjects import flow_of
 from arint.flows.compile import Program, compile_flow, implicit_program
 from arint.resources.quantities import octets, seconds
 from arint.runtime.control import Orders
 from arint.runtime.desk import Desk
 
+UNLIMITED = -1
 IMPLICIT_LIMIT = 64 * 2**20
 """Bytes that may wait for a service or connection that is addressed directly."""
 IMPLICIT_KEEP = 24 * 3600.0
@@ -37,10 +39,11 @@ class Programs:
         """The flow's stream, and a consumer for each of its stages, before the first message is stored.
 
         The stream may hold the declared limit once for each stage and once more. Whatever was accepted can so be
-        brought to its end: a stream full of inputs never has to refuse the outputs that would let them go.
+        brought to its end: a stream full of inputs never has to refuse the outputs that would let them go. The broker
+        sets that much of the disk aside; a flow that asks for more than is usual is kept to its limit by its channels.
         """
-        program = self.all[flow]
-        await desk.ensure_flow(flow, max_bytes=self.limit(flow) * (len(program.stages) + 1))
+        program, limit = self.all[flow], self.limit(flow)
+        await desk.ensure_flow(flow, max_bytes=limit * (len(program.stages) + 1) if limit <= FLOW_BYTES else UNLIMITED)
         for stage in program.stages:
             await streams.ensure_consumer(desk.bus, flow, stage)
 

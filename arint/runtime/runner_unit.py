@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from arint.bus.keeper import Keeper, Watched
+from arint.bus.sweep import Sweeper
 from arint.errors import MessageError, NotFoundError
 from arint.flows.compile import Program, Stage
 from arint.flows.state import Level, Reply
@@ -56,6 +57,7 @@ class RunnerUnit:
         self._effects = RunnerEffects(self._outlets, desk)
         self._keeper = tasks.create_task(Keeper(desk.bus, lambda: self._watched).run(), name="keeper")
         self._counting = tasks.create_task(count_waiting(desk.bus, lambda: self._watched), name="waiting")
+        self._sweeper = tasks.create_task(Sweeper(desk.bus).run(), name="sweeper")
 
     async def apply(self, orders: Orders) -> None:
         """From now on these flows and connections."""
@@ -120,6 +122,7 @@ class RunnerUnit:
         """Finish what is in flight; let go of the connections."""
         self._keeper.cancel()
         self._counting.cancel()
+        self._sweeper.cancel()
         await self._stages.stop(grace)
         await asyncio.gather(*(outlet.close() for outlet in self._outlets.values()))
         await self._effects.close()

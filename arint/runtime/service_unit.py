@@ -83,7 +83,8 @@ class ServiceUnit:
         in_flight = max(service.concurrency * LOOKAHEAD, 256)
         await self._stages.reconcile(wanted, max_in_flight=in_flight)
         if self._subscription is None:
-            self._subscription = await requests.answer(self._desk.bus, rpc(service.name), self._host.answer)
+            self._subscription = await requests.answer(self._desk.bus, rpc(service.name), self._host.answer,
+                                                        bodies=self._desk.bodies)
 
     async def _opened(self, service: Service, orders: Orders) -> Host:
         if service.command:
@@ -219,7 +220,8 @@ class Host:
     async def _ask(self, service: str, message: Message, timeout: float) -> Message:
         if service == self._service.name:
             return await self.answer(message, timeout or self._timeout)
-        return await requests.ask(self._desk.bus, rpc(service), message, timeout or self._timeout)
+        return await requests.ask(self._desk.bus, rpc(service), message, timeout or self._timeout,
+                                  self._desk.bodies)
 
     async def send(self, target: str, message: Message, options: Mapping[str, Any], idempotency_key: str,
                    timeout: float) -> bytes | None:

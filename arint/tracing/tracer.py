@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import msgspec
 
-from arint.message import Message
+from arint.message import Message, size_of
 from arint.tracing.context import TraceContext, derived_span, derived_trace, is_chosen, parse
 from arint.tracing.span import Span, SpanKind
 
@@ -50,7 +50,7 @@ class Tracer:
     def _begin(self, message: Message, parent: TraceContext, name: str, kind: SpanKind, key: tuple[object, ...],
                began: float, attributes: dict[str, str | int]) -> None:
         known: dict[str, str | int] = {"messaging.system": "arint", "messaging.message.id": message.id,
-                                       "messaging.message.body.size": len(message.body)}
+                                       "messaging.message.body.size": size_of(message.body)}
         span = Span(trace=parent.trace, id=derived_span(parent.trace, parent.span, *key), parent=parent.span, name=name,
                     kind=kind, began=int(began * 1e9), attributes={**known, **attributes})
         message.traceparent = TraceContext(parent.trace, span.id, sampled=True).traceparent

@@ -10,7 +10,7 @@ import typer
 
 from arint.errors import ArintError, NotFoundError, UsageError
 from arintctl import options
-from arintctl.commands.message import body_shown, facts_shown, show_replays
+from arintctl.commands.message import OnlyBody, body_shown, facts_shown, show_replays, write_raw
 from arintctl.completion import complete_dead, complete_flow
 from arintctl.output import Column, Table, write
 from arintctl.session import Session
@@ -53,10 +53,16 @@ def list_(session: Session, *, flow: OfFlow = "",
 
 
 @verb(app, "show", example="arintctl dlq show 01JD0W7Y3F0S8Q6Z4K2M5N7P9R")
-def show(session: Session, message: Id) -> None:
-    """Show a dead letter: why it died, its headers and its body."""
-    from arint.operations.dead import show_dead
+def show(session: Session, message: Id, *, body: OnlyBody = False) -> None:
+    """Show a dead letter: why it died, its headers and its body.
 
+    Of a body over 512 KiB the beginning is shown; --body writes all of any body.
+    """
+    from arint.operations.dead import body_of_dead, show_dead
+
+    if body:
+        write_raw(session.run(lambda link, _: body_of_dead(link, message)))
+        return
     found = session.run(lambda link, _: show_dead(link, message))
     if session.is_data:
         session.data(found)
@@ -78,7 +84,7 @@ def _shown(found: DeadDetail) -> str:
     parts = [facts_shown(pairs)]
     if found.detail:
         parts.append(printable(found.detail.rstrip(), multiline=True))
-    return "\n\n".join([*parts, body_shown(found.body, found.body_base64)])
+    return "\n\n".join([*parts, body_shown(found.body, found.body_base64, found.shown)])
 
 
 @verb(app, "edit", example="arintctl dlq edit 01JD0W7Y3F0S8Q6Z4K2M5N7P9R --body corrected.json")
@@ -105,15 +111,17 @@ def _read(file: Path) -> bytes:
 
 def _edited(session: Session, message: str) -> bytes:
     """The body as it comes back from the editor."""
-    from arint.operations.dead import show_dead
+    from arint.operations.dead import body_of_dead, show_dead
 
-    found = session.run(lambda link, _: show_dead(link, message))
-    if found.body is None:
-        raise UsageError("this body is not text", remedy="give the new one with --body FILE")
     if not sys.stdin.isatty():
         raise UsageError("there is no terminal for an editor", remedy="give the new body with --body FILE")
-    text = _in_editor(found.body, ".json" if "json" in found.content_type else ".txt")
-    if text == found.body:
+    found = session.run(lambda link, _: show_dead(link, message))
+    try:
+        old = session.run(lambda link, _: body_of_dead(link, message)).decode()
+    except UnicodeDecodeError:
+        raise UsageError("this body is not text", remedy="give the new one with --body FILE") from None
+    text = _in_editor(old, ".json" if "json" in found.content_type else ".txt")
+    if text == old:
         raise ArintError("not changed")
     return text.encode()
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 app = commands()
 Id = Annotated[str, typer.Argument(metavar="MESSAGE", help="The message's id.", autocompletion=complete_message)]
+OnlyBody = Annotated[bool, typer.Option("--body", help="Write the body alone, all of it, as it is.")]
 Stage = Annotated[str, typer.Option("--stage", help="A stage of the flow; default: where it came in.")]
 
 State = Literal["processing", "paused", "done", "dead"]
@@ -59,10 +60,16 @@ def list_(session: Session, *,
 
 
 @verb(app, "show", example="arintctl message show 01JD0W7Y3F0S8Q6Z4K2M5N7P9R")
-def show(session: Session, message: Id, *, stage: Stage = "") -> None:
-    """Show a message: its headers and body as it came in, or as it entered a stage."""
-    from arint.operations.messages import show_message
+def show(session: Session, message: Id, *, stage: Stage = "", body: OnlyBody = False) -> None:
+    """Show a message: its headers and body as it came in, or as it entered a stage.
 
+    Of a body over 512 KiB the beginning is shown; --body writes all of any body.
+    """
+    from arint.operations.messages import body_of, show_message
+
+    if body:
+        write_raw(session.run(lambda link, _: body_of(link, message, stage=stage)))
+        return
     found = session.run(lambda link, _: show_message(link, message, stage=stage))
     if session.is_data:
         session.data(found)
@@ -80,7 +87,7 @@ def _shown(found: MessageDetail) -> str:
              ("stages", " ".join(found.stages))]
     pairs += [(f"header {name}", value) for name, value in found.headers.items()]
     pairs += [(f"variable {name}", str(value)) for name, value in found.variables.items()]
-    return f"{facts_shown(pairs)}\n\n{body_shown(found.body, found.body_base64)}"
+    return f"{facts_shown(pairs)}\n\n{body_shown(found.body, found.body_base64, found.shown)}"
 
 
 def facts_shown(pairs: list[tuple[str, str]]) -> str:
@@ -88,11 +95,20 @@ def facts_shown(pairs: list[tuple[str, str]]) -> str:
     return layout.facts([(name, printable(value)) for name, value in pairs if value], layout.width())
 
 
-def body_shown(text: str | None, coded: str | None) -> str:
-    """A body for the terminal."""
+def body_shown(text: str | None, coded: str | None, shown: int = 0) -> str:
+    """A body for the terminal; `shown` bytes, where there are more."""
+    more = f"\n(the first {octets_text(shown)}; --body gives all of it)" if shown else ""
     if text is not None:
-        return printable(text, multiline=True)
-    return f"(not UTF-8; in base 64)\n{coded}"
+        return printable(text, multiline=True) + more
+    return f"(not UTF-8; in base 64)\n{coded}{more}" if coded is not None else "(the body is not there any more)"
+
+
+def write_raw(body: bytes) -> None:
+    """A body as it is, byte for byte, for a pipe or a file."""
+    import sys
+
+    sys.stdout.buffer.write(body)
+    sys.stdout.buffer.flush()
 
 
 @verb(app, "replay", example="arintctl message replay 01JD0W7Y3F0S8Q6Z4K2M5N7P9R --stage 3-call-price")

@@ -14,14 +14,15 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from plugins.http import problems
-from plugins.http.specs import LARGEST_STORED
 
 HEADERS_TIMEOUT = 10.0
 """Seconds from a connection's or request's first byte until its headers are complete."""
 LARGEST_HEADERS = 64 * 2**10
 """Bytes of the request line and headers, whichever channel they are for; a channel may allow less."""
-LARGEST_REQUEST = LARGEST_HEADERS + 8 * LARGEST_STORED
-"""Bytes of a whole request on the wire: chunks of one byte need eight times their content."""
+WIRE_SHARE = 8
+"""Bytes on the wire for each of the content, which the channel bounds: chunks of one byte need so many."""
+WIRE_SLACK = 4 * 2**20
+"""Bytes that may be on the wire besides, such as what the parser holds."""
 SWEEP_TICKS = 5
 """A tick is a tenth of a second."""
 
@@ -70,7 +71,7 @@ class GuardedProtocol(HttpToolsProtocol):  # type: ignore[misc]
         self._due = self.loop.time() + self.headers_timeout
         self._reading_headers = False
         self._reading = False
-        self._received = 0
+        self._received = self._content = 0
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; count what belongs to a request that is not complete yet."""
@@ -82,14 +83,14 @@ class GuardedProtocol(HttpToolsProtocol):  # type: ignore[misc]
             self._received += len(data)
             if self._reading_headers and self._received > LARGEST_HEADERS:
                 self.refuse(problems.headers_too_large(LARGEST_HEADERS))
-            elif self._received > LARGEST_REQUEST:
+            elif self._received > WIRE_SLACK + WIRE_SHARE * self._content:
                 self.transport.abort()
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         super().on_message_begin()
         self._reading = self._reading_headers = True
-        self._received = 0
+        self._received = self._content = 0
         self._due = self._due or self.loop.time() + self.headers_timeout
 
     def on_headers_complete(self) -> None:
@@ -97,6 +98,11 @@ class GuardedProtocol(HttpToolsProtocol):  # type: ignore[misc]
         self._due = 0.0
         self._reading_headers = False
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the content."""
+        self._content += len(body)
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The whole request is here: where that is so before its handling began, no deadline is needed for it."""

@@ -10,13 +10,14 @@ import asyncio
 import logging
 import re
 import socket
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, MutableMapping, Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from arint.errors import ArintError, ConflictError, TimedOutError, UnreachableError
+from arint.message import LARGEST_BODY
 from arint.meters.families import CHANNEL_DURATION, CHANNEL_REQUESTS
 from arint.plugins import ChannelBinding, FullError, Intake, KeyReusedError
 from plugins.http import problems
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _TRACEPARENT = re.compile(rb"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")
 _LONGEST_KEY = 255
-_LINGER_BYTES = 2**20
+_LINGER_BYTES = LARGEST_BODY
 _LINGER_SECONDS = 2.0
 CLIENT_GONE = 499
 """As nginx counts a caller that left before it was answered."""
@@ -117,9 +118,7 @@ class HttpSource:
         headers = dict(scope["headers"])
         caller = _authenticated(route, headers)
         _check_headers(route, scope["headers"], headers)
-        complete = "complete" in scope["state"]
-        body = await (_read(route, receive) if complete else _read_in_time(route, receive))
-        scope["state"]["read"] = True
+        body = await _body(route, scope, receive)
         try:
             accepted = await self._intake.accept(
                 route.name, body, caller=caller,
@@ -200,31 +199,40 @@ def _check_headers(route: Route, pairs: list[tuple[bytes, bytes]], headers: dict
         raise problems.too_large(route.largest_body)
 
 
-async def _read_in_time(route: Route, receive: Receive) -> bytes:
-    try:
-        async with asyncio.timeout(route.timeout):
-            return await _read(route, receive)
-    except TimeoutError as error:
-        raise problems.too_slow(f"the request must arrive within {route.timeout:g} seconds") from error
-
-
-async def _read(route: Route, receive: Receive) -> bytes:
-    parts: list[bytes] = []
-    size, more = 0, True
-    while more:
-        part = await receive()
-        if part["type"] != "http.request":
-            raise ClientGone
-        size += len(part["body"])
-        _check_size(route, size)
-        parts.append(part["body"])
-        more = part["more_body"]
+async def _body(route: Route, scope: Scope, receive: Receive) -> bytes | AsyncIterator[bytes]:
+    """The body where it is here already; else its parts as they arrive."""
+    if "complete" not in scope["state"]:
+        return _parts(route, scope, receive)
+    parts = [part async for part in _parts(route, scope, receive)]
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _check_size(route: Route, size: int) -> None:
-    if size > route.largest_body:
-        raise problems.too_large(route.largest_body)
+async def _parts(route: Route, scope: Scope, receive: Receive) -> AsyncIterator[bytes]:
+    """What arrives within the channel's time and size. Only the time in which the sender is waited for counts."""
+    left, size, more = route.timeout, 0, True
+    loop = asyncio.get_running_loop()
+    while more:
+        began = loop.time()
+        part = await _received(receive, left, route.timeout)
+        left -= loop.time() - began
+        size += len(part["body"])
+        if size > route.largest_body:
+            raise problems.too_large(route.largest_body)
+        more = part["more_body"]
+        if not more:
+            scope["state"]["read"] = True
+        yield part["body"]
+
+
+async def _received(receive: Receive, left: float, limit: float) -> MutableMapping[str, Any]:
+    try:
+        async with asyncio.timeout(max(left, 0.0)):
+            part = await receive()
+    except TimeoutError as error:
+        raise problems.too_slow(f"the request must arrive within {limit:g} seconds") from error
+    if part["type"] != "http.request":
+        raise ClientGone
+    return part
 
 
 def _text(headers: dict[bytes, bytes], name: bytes) -> str:

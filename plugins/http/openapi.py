@@ -12,7 +12,7 @@ from arint.plugins import ChannelBinding
 from arint.resources.quantities import octets, seconds
 from plugins.http.problems import CONTENT_TYPE
 from plugins.http.routes import MESSAGES
-from plugins.http.specs import LARGEST_STORED, ChannelAuth, HttpChannel
+from plugins.http.specs import ChannelAuth, HttpChannel
 
 VERSION = "3.1.0"
 _PARAMETER = re.compile(r"\{([^}]+)\}")
@@ -102,7 +102,7 @@ def _operation(channel: ChannelBinding, method: str, security: list[Any], compon
     if security:
         operation["security"] = security
     operation["x-arint-channel"] = channel.name
-    operation["x-arint-limits"] = _limits(spec, is_immediate=is_immediate)
+    operation["x-arint-limits"] = _limits(spec)
     return operation
 
 
@@ -181,9 +181,8 @@ def _security(name: str, auth: ChannelAuth | None, components: Document) -> list
     return [{name: []}]
 
 
-def _limits(spec: HttpChannel, *, is_immediate: bool) -> Document:
-    most = octets(spec.limits.body)
+def _limits(spec: HttpChannel) -> Document:
     rate = getattr(spec.limits, "rate", None)
-    return {"body_bytes": most if is_immediate else min(most, LARGEST_STORED),
+    return {"body_bytes": octets(spec.limits.body),
             "headers_bytes": octets(spec.limits.headers), "seconds": seconds(spec.limits.timeout),
             "requests_at_once": spec.limits.concurrency, **({"rate": rate} if rate else {})}

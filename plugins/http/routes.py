@@ -11,7 +11,7 @@ from arint.plugins import ChannelBinding
 from arint.resources.quantities import octets, seconds
 from plugins.http import problems
 from plugins.http.auth import Authenticator, authenticator
-from plugins.http.specs import LARGEST_STORED, HttpChannel
+from plugins.http.specs import HttpChannel
 
 MESSAGES = "/messages/"
 _IDENTITY = re.compile(r"^[0-9A-HJKMNP-TV-Z]{26}$")
@@ -32,7 +32,7 @@ class Route:
         self.path = spec.path
         self.methods = spec.methods
         self.auth: Authenticator = authenticator(spec.auth, secret)
-        self.largest_body = min(octets(spec.limits.body), LARGEST_STORED)
+        self.largest_body = octets(spec.limits.body)
         self.largest_headers = octets(spec.limits.headers)
         self.timeout = seconds(spec.limits.timeout)
         self.concurrency = spec.limits.concurrency

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from arint.errors import MessageError, NotFoundError, NotValidError, RejectedError, SystemUnavailableError
-from arint.plugins import Delivery, SinkContext
+from arint.message import LARGEST_BODY, LARGEST_INLINE
+from arint.plugins import Delivery, SinkContext, take_room
 from arint.resources.kinds import SecretReference
 from arint.resources.quantities import seconds
-from plugins.http.specs import LARGEST_STORED, ConnectionAuth, HttpConnection, HttpOptions
+from plugins.http.specs import ConnectionAuth, HttpConnection, HttpOptions
 
 if TYPE_CHECKING:
     import httpx
@@ -27,6 +28,7 @@ _PROBE_TIMEOUT = 5.0
 _IDLE = 4.0
 """Seconds an unused connection is kept: less than the 5 s after which common servers close it under a request."""
 _LONGEST_DETAIL = 300
+_PIECE = 2**18
 
 
 class HttpSink:
@@ -45,17 +47,20 @@ class HttpSink:
         options: HttpOptions = delivery.options
         timeout = min(delivery.timeout, seconds(options.timeout) if options.timeout else self._timeout)
         headers = self._headers(delivery, options)
-        content = None if options.method == "GET" else delivery.message.body
-        async with self._request(options.method, options.path, headers, content, timeout) as response:
-            body = await self._read(response)
-            _check(response.status_code, options.expect, response.headers, self._where, body)
-            return body or None
+        body = b"" if options.method == "GET" else delivery.message.body
+        content: bytes | AsyncIterator[bytes] | None = body or None
+        if len(body) > LARGEST_INLINE:  # in pieces: in one, the client and the socket would each copy it whole
+            content, headers["Content-Length"] = _pieces(body), str(len(body))
+        async with self._request(options.method, options.path, headers, content, timeout) as (response, limit):
+            answer = await self._read(response, limit)
+            _check(response.status_code, options.expect, response.headers, self._where, answer)
+            return answer or None
 
     async def probe(self) -> None:
         """Ask for `probe`, or for the base address; any answer but "not now" will do."""
         method = "GET" if self._spec.probe else "HEAD"
         timeout = min(self._timeout, _PROBE_TIMEOUT)
-        async with self._request(method, self._spec.probe, self._auth, None, timeout) as response:
+        async with self._request(method, self._spec.probe, self._auth, None, timeout) as (response, _):
             if response.status_code in _AWAY:
                 raise _away(response.status_code, response.headers, self._where)
 
@@ -73,16 +78,17 @@ class HttpSink:
                 | self._spec.headers | options.headers | self._auth)
 
     @asynccontextmanager
-    async def _request(self, method: str, path: str, headers: Mapping[str, str], content: bytes | None,
-                       timeout: float) -> AsyncIterator[httpx.Response]:
+    async def _request(self, method: str, path: str, headers: Mapping[str, str],
+                       content: bytes | AsyncIterator[bytes] | None, timeout: float,
+                       ) -> AsyncIterator[tuple[httpx.Response, asyncio.Timeout]]:
         import httpx
 
         url = self._base + ("/" + path.lstrip("/") if path else "")
         try:
             # httpx bounds each read; a system that sends a byte now and then is only met by a bound on the whole
-            async with asyncio.timeout(timeout), self._opened().stream(
+            async with asyncio.timeout(timeout) as limit, self._opened().stream(
                     method, url, headers=headers, content=content) as response:
-                yield response
+                yield response, limit
         except (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL) as error:
             raise RejectedError(f"this cannot be sent: {error}", where=self._where) from error
         except (TimeoutError, httpx.TimeoutException) as error:
@@ -104,13 +110,30 @@ class HttpSink:
                                              headers={"User-Agent": "arint"})
         return self._client
 
-    async def _read(self, response: httpx.Response) -> bytes:
-        body = bytearray()
+    async def _read(self, response: httpx.Response, limit: asyncio.Timeout) -> bytes:
+        body, room = bytearray(), LARGEST_INLINE
         async for part in response.aiter_bytes():
             body += part
-            if len(body) > LARGEST_STORED:
-                raise RejectedError(f"the answer has more than {LARGEST_STORED} bytes", where=self._where)
+            if len(body) > LARGEST_BODY:
+                raise RejectedError(f"the answer has more than {LARGEST_BODY} bytes", where=self._where)
+            if len(body) > room:
+                room = LARGEST_BODY
+                await _take_room(int(response.headers.get("content-length", room)), limit)
         return bytes(body)
+
+
+async def _pieces(body: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), _PIECE):
+        yield body[start:start + _PIECE]
+
+
+async def _take_room(size: int, limit: asyncio.Timeout) -> None:
+    """Wait for room for a large answer; that is not the system's time."""
+    loop = asyncio.get_running_loop()
+    left = (limit.when() or loop.time()) - loop.time()
+    limit.reschedule(None)
+    await take_room(size)
+    limit.reschedule(loop.time() + left)
 
 
 def _base(url: str, where: str) -> str:

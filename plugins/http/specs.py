@@ -6,13 +6,11 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from arint.message import LARGEST_BODY
 from arint.resources.kinds import Duration, SecretReference, Size
 from arint.resources.quantities import octets
 
-LARGEST_BODY = 64 * 2**20
-"""No channel may take more than this."""
-LARGEST_STORED = 512 * 2**10
-"""What goes into a stream as it is; larger bodies need the object store."""
+LARGEST_HEADERS = 512 * 2**10
 
 Path = Annotated[str, msgspec.Meta(pattern=r"^/[^\s?#]*$", max_length=1024,
                                    description="begins with /, without query or fragment")]
@@ -47,10 +45,7 @@ class ChannelAuth(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
 
 
 class ChannelLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What one request may use. `timeout` is for the whole body to arrive.
-
-    Of `body`, at most 512 KiB are taken until large bodies have a store of their own; more is answered 413.
-    """
+    """What one request may use. `timeout` is for the whole body to arrive; a larger `body` is answered 413."""
 
     body: Size = "1MiB"
     headers: Size = "32KiB"
@@ -60,7 +55,7 @@ class ChannelLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
     def __post_init__(self) -> None:
         if octets(self.body) > LARGEST_BODY:
             raise ValueError("body: at most 64MiB")
-        if octets(self.headers) > LARGEST_STORED:
+        if octets(self.headers) > LARGEST_HEADERS:
             raise ValueError("headers: at most 512KiB")
 
 

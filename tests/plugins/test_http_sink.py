@@ -14,6 +14,7 @@ import pytest
 from arint.errors import MessageError, NotFoundError, NotValidError, RejectedError, SystemUnavailableError
 from arint.message import Message
 from arint.plugins import Delivery, SinkContext
+from plugins.http import sink as http_sink
 from plugins.http.sink import HttpSink
 from plugins.http.specs import HttpConnection, HttpOptions
 
@@ -201,8 +202,14 @@ async def test_an_answer_a_byte_at_a_time(setup: Setup) -> None:
         await setup.sink(timeout="300ms").send(delivery())
 
 
-async def test_an_answer_without_end(setup: Setup) -> None:
+async def test_a_large_answer(setup: Setup) -> None:
     setup.server.will_answer(200, b"x" * (600 * 1024))
+    assert await setup.sink().send(delivery()) == b"x" * (600 * 1024)
+
+
+async def test_an_answer_without_end(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_sink, "LARGEST_BODY", 700 * 1024)
+    setup.server.will_answer(200, b"x" * (800 * 1024))
     with pytest.raises(RejectedError, match="the answer has more than"):
         await setup.sink().send(delivery())
 
