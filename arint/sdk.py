@@ -53,7 +53,7 @@ class Context:
     def __init__(self, message: Message, *, service: str = "", stage: str = "", config: Mapping[str, Any] | None = None,
                  secrets: Mapping[str, bytes] | None = None, deadline: float = 0.0,
                  log: logging.Logger | logging.LoggerAdapter[logging.Logger] | None = None,
-                 request: Requester | None = None) -> None:
+                 request: Requester | None = None, clock: Callable[[], float] = time.time) -> None:
         self.message = message
         self.service = service
         self.stage = stage or service
@@ -62,6 +62,7 @@ class Context:
         self._secrets = secrets or {}
         self._log = log
         self._request = request
+        self._clock = clock
         self._outputs: list[Output] = []
         self._children = 0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -74,9 +75,14 @@ class Context:
         return self._log
 
     @property
+    def now(self) -> float:
+        """The time in seconds since the epoch; in a test that has a clock, that clock's."""
+        return self._clock()
+
+    @property
     def remaining(self) -> float:
         """Seconds until the deadline; infinite where there is none."""
-        return self.deadline - time.time() if self.deadline else float("inf")
+        return self.deadline - self._clock() if self.deadline else float("inf")
 
     @property
     def outputs(self) -> tuple[Output, ...]:

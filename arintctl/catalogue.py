@@ -35,7 +35,7 @@ CATALOGUE: dict[str, Entry] = {
     "logs": Entry("observe", "Show what instances print."),
     "events": Entry("observe", "Show what became of messages, as it happens."),
     "why": Entry("observe", "Tell the story of a message: every hop, attempt and error."),
-    "message": Entry("message", "Messages: list, show and replay them.", is_noun=True),
+    "message": Entry("message", "Messages: list, show, record and replay them.", is_noun=True),
     "dlq": Entry("dlq", "Dead letters: list, show, edit, replay and drop them.", is_noun=True),
     "channel": Entry("channel", "Channels: list and describe them, and try one with a sample.", is_noun=True),
     "flow": Entry("flow", "Flows: test one with a sample message.", is_noun=True),

@@ -211,7 +211,10 @@ def sdk_page() -> str:
         "in tests.\n"), _function("arint.service", sdk.service), _class("arint.Context", sdk.Context),
         _function("arint.testing.run_service", testing.run_service), _class("arint.testing.FlowTest", testing.FlowTest),
         *(_class(f"arint.testing.{kind.__name__}", kind)
-          for kind in (testing.FlowRun, testing.StepRecord, testing.Sent, testing.ServiceResult))]
+          for kind in (testing.FlowRun, testing.StepRecord, testing.Sent, testing.Wait, testing.ServiceResult,
+                       testing.Clock, testing.Recording)),
+        *(_function(f"arint.testing.{function.__name__}", function)
+          for function in (testing.check_recording, testing.assert_snapshot))]
     return "\n".join(parts)
 
 

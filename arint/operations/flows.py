@@ -17,7 +17,7 @@ from arint.resources.kinds import Flow, Resource, Service
 
 if TYPE_CHECKING:
     from arint.operations.connect import Link
-    from arint.testing import FlowRun, Sent, StepRecord
+    from arint.testing import Clock, FlowRun, FlowTest, Sent, StepRecord
 
 _MOST_FLOWS = 100
 """That one sample may lead to: flows may send to each other for ever."""
@@ -76,6 +76,19 @@ class FlowTestResult(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
 
 async def try_flow(link: Link, arguments: FlowTestArguments, progress: Progress = silent) -> FlowTestResult:
     """Send a sample through a flow. Raises NotFoundError, or NotValidError for manifests that are not right."""
+    trial, flow = await _trial(link, arguments, progress)
+    message = Message.new(arguments.body, headers=arguments.headers, content_type=arguments.content_type,
+                          channel="flow-test")
+    return await trial.whole(flow.name, message)
+
+
+async def flow_test(link: Link, arguments: FlowTestArguments, clock: Clock) -> FlowTest:
+    """The flow in memory, as `try_flow` runs it. Raises as that does."""
+    trial, flow = await _trial(link, arguments, silent)
+    return trial.test(flow, clock)
+
+
+async def _trial(link: Link, arguments: FlowTestArguments, progress: Progress) -> tuple[_Trial, Flow]:
     resources, folders = await _resources(link, arguments)
     flows = {one.name: one for one in resources.values() if isinstance(one, Flow)}
     if arguments.flow not in flows:
@@ -83,9 +96,7 @@ async def try_flow(link: Link, arguments: FlowTestArguments, progress: Progress 
 
         raise NotFoundError(f"there is no flow {arguments.flow!r}", remedy=nearest(arguments.flow, flows))
     services = {one.name: one for one in resources.values() if isinstance(one, Service)}
-    message = Message.new(arguments.body, headers=arguments.headers, content_type=arguments.content_type,
-                          channel="flow-test")
-    return await _Trial(flows, services, folders, arguments.answers, progress).whole(arguments.flow, message)
+    return _Trial(flows, services, folders, arguments.answers, progress), flows[arguments.flow]
 
 
 async def _resources(link: Link, arguments: FlowTestArguments) -> tuple[dict[str, Resource], dict[str, Path]]:
@@ -137,13 +148,16 @@ class _Trial:
             error_kind=failure.kind if failure else "", error=failure.message if failure else "",
             where=failure.where if failure else "")
 
-    async def _run(self, flow: Flow, message: Message) -> FlowRun:
+    def test(self, flow: Flow, clock: Clock | None = None) -> FlowTest:
+        """The flow in memory."""
         from arint.testing import FlowTest
 
+        return FlowTest(flow, services=self._services, connections=self._connections, flows=self._flows,
+                        config=self._config, secrets=self._secrets, clock=clock)
+
+    async def _run(self, flow: Flow, message: Message) -> FlowRun:
         self._progress(Step(f"running flow {flow.name}"))
-        test = FlowTest(flow, services=self._services, connections=self._connections, flows=self._flows,
-                        config=self._config, secrets=self._secrets)
-        run = await test.run_async(message)
+        run = await self.test(flow).run_async(message)
         before = message
         for step in run.steps:
             self._steps.append(_step(flow.name, step, before))

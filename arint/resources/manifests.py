@@ -19,6 +19,8 @@ from arint.resources.together import mistakes_together
 from arint.resources.written import Document, document_of
 
 SUFFIXES = (".yaml", ".yml")
+RECORDED = ".expected.yaml"
+"""What `flow test --record` writes beside a sample is no manifest, wherever the samples are."""
 
 
 class Text(msgspec.Struct, frozen=True):
@@ -105,7 +107,8 @@ class _Reader:
     def _in(self, path: FilePath) -> Sequence[FilePath]:
         if not path.is_dir():
             return [path]
-        files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES and file.is_file())
+        files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES and file.is_file()
+                       and not file.name.endswith(RECORDED))
         if not files:
             self._report(str(path), "holds no manifest", "a manifest's name ends in .yaml or .yml")
         return files

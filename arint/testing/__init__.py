@@ -8,6 +8,7 @@
     assert run.sent_to("connection/warehouse")
 """
 
+from arint.testing.clock import Clock
 from arint.testing.code import ServiceCode
 from arint.testing.flows import (
     Fake,
@@ -16,9 +17,26 @@ from arint.testing.flows import (
     Sent,
     ServiceResult,
     StepRecord,
+    Wait,
     message_of,
     run_service,
 )
+from arint.testing.recording import Recording, check_recording
+from arint.testing.snapshots import assert_snapshot
 
-__all__ = ["Fake", "FlowRun", "FlowTest", "Sent", "ServiceCode", "ServiceResult", "StepRecord", "message_of",
-           "run_service"]
+__all__ = [
+    "Clock",
+    "Fake",
+    "FlowRun",
+    "FlowTest",
+    "Recording",
+    "Sent",
+    "ServiceCode",
+    "ServiceResult",
+    "StepRecord",
+    "Wait",
+    "assert_snapshot",
+    "check_recording",
+    "message_of",
+    "run_service",
+]

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from arint.errors import ArintError, NotFoundError, RejectedError, UsageError
+from arint.bus.retry import ceiling
+from arint.errors import ArintError, NotFoundError, RejectedError, SystemUnavailableError, UsageError
 from arint.flows.compile import START, Program, compile_flow
 from arint.flows.json_text import parse_json
 from arint.flows.run import Output, Reply, StageResult, failed_step, on_failure, run_stage
@@ -20,7 +21,9 @@ from arint.flows.state import Level, State
 from arint.flows.steps.waiting import Delay
 from arint.message import Failure, Message
 from arint.resources.kinds import Flow, Service
+from arint.resources.quantities import seconds
 from arint.sdk import Context, Handler, with_result
+from arint.testing.clock import Clock
 from arint.testing.code import ServiceCode
 
 if TYPE_CHECKING:
@@ -69,12 +72,20 @@ class StepRecord(msgspec.Struct, frozen=True):
     message: Message
 
 
+class Wait(msgspec.Struct, frozen=True):
+    """How long, at the most, a stage would have waited before it was tried again, in seconds."""
+
+    stage: str
+    seconds: float
+
+
 class FlowRun(msgspec.Struct):
     """What became of a message. `failure` is set if it would be a dead letter; it failed in the stage `failed_in`.
 
     Where a step makes several messages of one, `ended` has all that came to the end of the flow, `message` is the
     last of them; `dead` has those that would be dead letters, `failure` is the first one's; `filtered` counts those
-    that a `filter` took out.
+    that a `filter` took out. `entered` has each stage with the message it began with; `waits` what was waited for, if
+    the test has a clock.
     """
 
     message: Message
@@ -88,6 +99,8 @@ class FlowRun(msgspec.Struct):
     filtered: int = 0
     delays: list[float] = []
     """Seconds that each `delay` would have taken."""
+    entered: list[tuple[str, Message]] = []
+    waits: list[Wait] = []
 
     @property
     def values(self) -> list[Any]:
@@ -114,14 +127,16 @@ def message_of(payload: Any, **known: Any) -> Message:
 
 def run_service(function: Callable[..., Any], payload: Any = b"", *, config: Mapping[str, Any] | None = None,
                 secrets: Mapping[str, str | bytes] | None = None, services: Mapping[str, Fake] | None = None,
-                deadline: float = 0.0, **known: Any) -> ServiceResult:
+                deadline: float = 0.0, clock: Clock | None = None, **known: Any) -> ServiceResult:
     """Give one message to a service and return what comes of it; raises what the service raises.
 
-    `services` are the fakes for `ctx.call`; `known` are further fields of the message, such as `headers`.
+    `services` are the fakes for `ctx.call`; `known` are further fields of the message, such as `headers`. `clock`
+    tells the service what time it is.
     """
-    message = message_of(payload, **known)
+    message = message_of(payload, **_created(clock, payload), **known)
     name = getattr(function, "__name__", "service")
-    context = Context(message, service=name, config=config, deadline=deadline, request=_Fakes(services or {}).request,
+    context = Context(message, service=name, config=config, deadline=deadline, clock=_time_of(clock),
+                      request=_Fakes(services or {}, clock=clock).request,
                       secrets={key: value.encode() if isinstance(value, str) else value
                                for key, value in (secrets or {}).items()})
     reply = _wait(Handler(function).handle(message, context))
@@ -133,15 +148,18 @@ class FlowTest:
 
     `services` and `connections` say what stands for them, by name. Services of the manifest are run themselves if
     nothing else stands for them; connections take everything and answer nothing. Failed stages are tried as often as
-    `retry` says, without waiting.
+    `retry` says, without waiting. With a `clock` they wait on it, for as long as `backoff` says at the most, and for a
+    system that is away (SystemUnavailableError) until `unavailable_for` ends; services have their deadlines.
     """
 
     def __init__(self, flow: Flow | Path | str, *, name: str = "", services: Mapping[str, Fake] | None = None,
                  connections: Mapping[str, Fake] | None = None, flows: Mapping[str, Flow] | None = None,
                  config: Mapping[str, Mapping[str, Any]] | None = None,
-                 secrets: Mapping[str, str | bytes] | None = None) -> None:
+                 secrets: Mapping[str, str | bytes] | None = None, clock: Clock | None = None) -> None:
+        self.clock = clock
         self.services: dict[str, Fake] = {}
         self.config: dict[str, Mapping[str, Any]] = {}
+        self.timeouts: dict[str, float] = {}
         known = dict(flows or {})
         if not isinstance(flow, Flow):
             flow = self._from_manifest(Path(flow), name, known)
@@ -159,7 +177,7 @@ class FlowTest:
 
     async def run_async(self, payload: Any = b"", **known: Any) -> FlowRun:
         """As `run`, for tests that are coroutines."""
-        return await self._through([message_of(payload, **known)])
+        return await self._through([message_of(payload, **_created(self.clock, payload), **known)])
 
     def run_all(self, payloads: Iterable[Any], **known: Any) -> FlowRun:
         """Let several messages go through, one after the other, as far as each comes."""
@@ -167,10 +185,11 @@ class FlowTest:
 
     async def run_all_async(self, payloads: Iterable[Any], **known: Any) -> FlowRun:
         """As `run_all`, for tests that are coroutines."""
-        return await self._through([message_of(payload, **known) for payload in payloads])
+        return await self._through([message_of(payload, **_created(self.clock, payload), **known)
+                                    for payload in payloads])
 
     async def _through(self, messages: Sequence[Message]) -> FlowRun:
-        run = FlowRun(messages[0], [], [], [], ended=[], dead=[], delays=[])
+        run = FlowRun(messages[0], [], [], [], ended=[], dead=[], delays=[], entered=[], waits=[])
         effects = _RecordingEffects(self, run)
         try:
             for message in messages:
@@ -186,6 +205,7 @@ class FlowTest:
 
     async def _stage(self, given: Output, effects: _RecordingEffects, run: FlowRun) -> Iterable[Output]:
         """Run a stage to its end; returns the inputs of what comes next."""
+        run.entered.append((given.stage, given.message))
         outcome = await self._attempts(given, effects, run)
         if isinstance(outcome, Failure):
             caught = on_failure(self.program, given.stage, given.message, outcome)
@@ -207,26 +227,38 @@ class FlowTest:
             run.message, run.failure, run.failed_in = given.message, failure, given.stage
 
     async def _attempts(self, given: Output, effects: _RecordingEffects, run: FlowRun) -> StageResult | Failure:
-        attempts = self.program.retry(given.stage).attempts
-        for attempt in range(1, attempts + 1):
+        retry, attempt, away = self.program.retry(given.stage), 1, _Away()
+        while True:
             message = msgspec.structs.replace(given.message, attempt=attempt)
             before = len(run.steps)
             try:
                 self._turn(given.stage, message, effects, run)
                 return await run_stage(self.program, given.stage, message, effects, trace=_tracer(given.stage, run))
             except Exception as error:
-                if isinstance(error, RejectedError) or attempt == attempts:
+                if isinstance(error, SystemUnavailableError) and self.clock is not None:
+                    if away.waited >= seconds(self.program.unavailable_for):
+                        return _failure_of(error, given.stage)
+                    self._wait(given.stage, away.next(error), run)
+                elif isinstance(error, RejectedError) or attempt >= retry.attempts:
                     return _failure_of(error, given.stage)
+                else:
+                    self._wait(given.stage, ceiling(attempt, retry.backoff), run)
+                    attempt += 1
                 del run.steps[before:]
-        raise AssertionError("a retry has at least one attempt")
+
+    def _wait(self, stage: str, seconds: float, run: FlowRun) -> None:
+        if self.clock is not None:
+            self.clock.advance(seconds)
+            run.waits.append(Wait(stage, seconds))
 
     def _turn(self, stage: str, message: Message, effects: _RecordingEffects, run: FlowRun) -> None:
-        """No test waits; a `delay` tells for how long it would have been."""
+        """No test waits; a `delay` tells for how long it would have been, and moves the clock where there is one."""
         step = self.program.instructions[self.program.stage(stage).at].step
-        if isinstance(step, Delay):
-            now = time.time()
-            due = step.due(State(message, self.flow.name, stage, effects), now)
-            run.delays.append(max(due - now, 0.0))
+        if isinstance(step, Delay) and message.attempt == 1:
+            now = _time_of(self.clock)()
+            left = max(step.due(State(message, self.flow.name, stage, effects), now) - now, 0.0)
+            run.delays.append(left)
+            self._wait(stage, left, run)
 
     def _from_manifest(self, path: Path, name: str, known: dict[str, Flow]) -> Flow:
         from arint.resources.manifests import load
@@ -235,6 +267,7 @@ class FlowTest:
         flows = {item.resource.name: item.resource for item in declared if isinstance(item.resource, Flow)}
         for item in declared:
             if isinstance(item.resource, Service):
+                self.timeouts[item.resource.name] = seconds(item.resource.timeout)
                 self.services[item.resource.name] = ServiceCode(item.folder, item.resource)
                 self.config[item.resource.name] = item.resource.config
         known |= flows
@@ -251,7 +284,10 @@ class _Fakes:
     """Answers calls with what stands for the services."""
 
     def __init__(self, services: Mapping[str, Fake], config: Mapping[str, Mapping[str, Any]] | None = None,
-                 secrets: Mapping[str, bytes] | None = None) -> None:
+                 secrets: Mapping[str, bytes] | None = None, clock: Clock | None = None,
+                 timeouts: Mapping[str, float] | None = None) -> None:
+        self._clock = clock
+        self._timeouts = timeouts or {}
         self._services = services
         self._config = config or {}
         self._secrets = secrets or {}
@@ -262,8 +298,10 @@ class _Fakes:
             raise NotFoundError(f"nothing stands for service/{service}", where="arint.testing",
                                 remedy=f'services={{"{service}": …}}')
         fake = self._services[service]
-        context = Context(message, service=service, stage=stage, config=self._config.get(service),
-                          secrets=self._secrets, request=self.request)
+        limit = self._timeouts.get(service, 0.0)
+        now = _time_of(self._clock)
+        context = Context(message, service=service, stage=stage, config=self._config.get(service), clock=now,
+                          deadline=now() + limit if limit else 0.0, secrets=self._secrets, request=self.request)
         if isinstance(fake, ServiceCode):
             if fake.service.command:
                 return await (await self._program(fake)).handle(message, context)
@@ -292,7 +330,7 @@ class _RecordingEffects:
 
     def __init__(self, test: FlowTest, run: FlowRun) -> None:
         self._connections = test.connections
-        self._fakes = _Fakes(test.services, test.config, test.secrets)
+        self._fakes = _Fakes(test.services, test.config, test.secrets, test.clock, test.timeouts)
         self._run = run
 
     async def close(self) -> None:
@@ -322,6 +360,30 @@ class _RecordingEffects:
 
     def log(self, level: Level, text: str, message: Message) -> None:
         self._run.logs.append((level, text))
+
+
+class _Away:
+    """How long a system has been away for a stage: asked again after 1 s, then 2, at most each minute."""
+
+    def __init__(self) -> None:
+        self.waited = 0.0
+        self._pause = 1.0
+
+    def next(self, error: SystemUnavailableError) -> float:
+        """Seconds until it is asked again."""
+        pause = error.retry_after or self._pause
+        self._pause = min(2 * self._pause, 60.0)
+        self.waited += pause
+        return pause
+
+
+def _time_of(clock: Clock | None) -> Callable[[], float]:
+    return time.time if clock is None else clock.time
+
+
+def _created(clock: Clock | None, payload: Any) -> dict[str, float]:
+    """A message that the test makes is made at the clock's time."""
+    return {} if clock is None or isinstance(payload, Message) else {"created": clock.time()}
 
 
 def _answer(fake: Fake) -> Any:

@@ -17,7 +17,7 @@ from arintctl.text import printable
 from arintctl.verb import commands, verb
 
 if TYPE_CHECKING:
-    from arint.operations.flows import DeliveryResult, FlowTestResult, StepResult
+    from arint.operations.flows import DeliveryResult, FlowTestArguments, FlowTestResult, StepResult
 
 app = commands()
 
@@ -32,17 +32,26 @@ def test(session: Session,
                                                           help="A header of the message.")] = None,
          answer: Annotated[list[str] | None, typer.Option(metavar="TARGET=FILE", help="The answer of a service or "
                                                           "connection, such as service/approve=yes.json.")] = None,
-         content_type: Annotated[str, typer.Option(help="Of the body.")] = "application/json") -> None:
+         content_type: Annotated[str, typer.Option(help="Of the body.")] = "application/json",
+         record: Annotated[bool, typer.Option("--record", help="Write what became of it to SAMPLE.expected.yaml.")] = (
+             False),
+         check: Annotated[bool, typer.Option("--check", help="Compare with what --record wrote; exit 1 where it "
+                                                             "differs.")] = False) -> None:
     """Send a sample through a flow and show the message after each step.
 
     In memory: nothing is stored and nothing sent. Services are really run, unless --answer stands for them.
     """
     from arint.operations.flows import FlowTestArguments, try_flow
 
+    if (record or check) and str(sample) == "-":
+        raise UsageError("a recording stands beside its sample: stdin has no place", remedy="name a file")
     arguments = FlowTestArguments(
         flow=flow, body=_read(sample), paths=tuple(manifests or ()), content_type=content_type,
         headers={name.lower(): value for name, value in map(_pair, header or ())},
         answers={target: _read(Path(file)) for target, file in map(_pair, answer or ())})
+    if record or check:
+        _record(session, arguments, sample) if record else _check(session, arguments, sample)
+        return
     result = session.run(lambda link, progress: try_flow(link, arguments, progress))
     if session.is_data:
         session.data(result)
@@ -53,6 +62,33 @@ def test(session: Session,
     if result.state == "dead":
         error = result.error.removeprefix(f"{result.where}: ")
         raise ArintError(f"{result.error_kind}: {error}", where=f"{result.flow}.{result.where}")
+
+
+def _record(session: Session, arguments: FlowTestArguments, sample: Path) -> None:
+    from arint.operations.recordings import record_sample
+
+    result = session.run(lambda link, _: record_sample(link, arguments, sample))
+    if session.is_data:
+        session.data(result)
+    else:
+        told = f"{'written' if result.changed else 'unchanged'}; the message is {result.state}"
+        write(result.file if session.form == "name" else f"{result.file}: {told}")
+
+
+def _check(session: Session, arguments: FlowTestArguments, sample: Path) -> None:
+    """Raises ArintError where it differs; the diff is data."""
+    from arint.operations.recordings import check_sample
+
+    result = session.run(lambda link, _: check_sample(link, arguments, sample))
+    if session.is_data:
+        session.data(result)
+    elif session.form == "name":
+        write(result.file)
+    else:
+        write(printable(result.difference, multiline=True) or f"{result.file}: as it was recorded")
+    if result.difference:
+        raise ArintError("it is not what was recorded", where=result.file,
+                         remedy="where that is right, record it anew: --record")
 
 
 def _pair(text: str) -> tuple[str, str]:

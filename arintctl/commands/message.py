@@ -1,12 +1,13 @@
-"""Messages: list, show and replay them."""
+"""Messages: list, show, record and replay them."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from arint.errors import ArintError
+from arint.errors import ArintError, ConflictError
 from arintctl import layout, options
 from arintctl.completion import complete_flow, complete_message
 from arintctl.output import Column, Table, write
@@ -109,6 +110,30 @@ def write_raw(body: bytes) -> None:
 
     sys.stdout.buffer.write(body)
     sys.stdout.buffer.flush()
+
+
+@verb(app, "record", example="arintctl message record 01JD0W7Y3F0S8Q6Z4K2M5N7P9R samples/late.expected.yaml")
+def record(session: Session, message: Id,
+           file: Annotated[Path | None, typer.Argument(metavar="FILE", help="Where to write it; stdout.")] = None, *,
+           force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False) -> None:
+    """Write a message and what became of it as a recording, to be replayed in tests.
+
+    What stands under names that tell of secrets is masked. Replay it with flow test --check, or check_recording.
+    """
+    from arint.operations.recordings import record_message
+
+    if file is not None and file.exists() and not force:
+        raise ConflictError("the file is there already", where=str(file), remedy="name another, or add --force")
+    found = session.run(lambda link, _: record_message(link, message))
+    if file is not None:
+        found.save(file)
+        write(str(file))
+    elif session.form == "json":
+        session.data(found)
+    else:
+        from arint.testing.compare import as_yaml
+
+        write(as_yaml(found))
 
 
 @verb(app, "replay", example="arintctl message replay 01JD0W7Y3F0S8Q6Z4K2M5N7P9R --stage 3-call-price")
