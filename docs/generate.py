@@ -219,7 +219,7 @@ def sdk_page() -> str:
 
 
 def _function(name: str, function: Callable[..., Any]) -> str:
-    return f"## {name}\n\n```python\n{_call(name.rpartition('.')[2], function)}\n```\n\n{doc(function)}\n"
+    return f"## {name}\n\n```text\n{_call(name.rpartition('.')[2], function)}\n```\n\n{doc(function)}\n"
 
 
 def _class(name: str, kind: type[Any]) -> str:

@@ -71,6 +71,23 @@ def test_a_sample_goes_through_to_its_end_and_the_key_stays_secret(cluster: Clus
     assert again["message"] == result["message"] and again["headers"]["idempotency-replayed"] == "true"
 
 
+def test_a_message_of_the_cluster_becomes_a_test(cluster: Cluster) -> None:
+    (cluster.folder / "night.json").write_text('{"evening": "2027-01-01", "seats": 0}')
+    for sample, state in (("booking.json", "done"), ("night.json", "dead")):
+        code = 0 if state == "done" else 1
+        cluster("channel", "try", "bookings-in", sample, "--wait", code=code)
+        [newest] = cluster.json("message", "list", "-n", "1")
+        assert newest["state"] == state
+        file = f"{sample}-of-the-cluster.expected.yaml"
+        cluster("message", "record", newest["id"], file)
+        assert "there already" in cluster("message", "record", newest["id"], file, code=4)
+        assert "as it was recorded" in cluster("flow", "test", "bookings", file, "-f", "bookings", "--check")
+    text = (cluster.folder / file).read_text()
+    (cluster.folder / file).write_text(text.replace("state: dead", "state: done"))
+    assert "not what was recorded" in cluster("flow", "test", "bookings", file, "-f", "bookings", "--check", code=1)
+    assert cluster.json("message", "record", newest["id"])["flow"] == "bookings"
+
+
 def test_what_goes_wrong_is_told_with_what_to_do(cluster: Cluster) -> None:
     (cluster.folder / "bad.json").write_text('{"evening": "soon", "seats": 99}')
     dead = cluster("channel", "try", "bookings-in", "bad.json", "--wait", code=1)

@@ -186,15 +186,6 @@ def test_the_tutorial_fails_and_is_mended_as_it_says(tmp_path: Path) -> None:
     assert row.value == {"sensor": "roof", "celsius": 20.0}
 
 
-@pytest.mark.parametrize("page", [page for page in WRITTEN if "how-to" in page.parts], ids=name_of)
-def test_code_in_the_how_to_pages_compiles(page: Path) -> None:
-    for language, name, text in blocks(page):
-        if language == "python":
-            compile(text, f"{name_of(page)}:{name}", "exec")
-        elif language == "yaml":
-            assert list(yaml.safe_load_all(text))
-
-
 @pytest.mark.parametrize(("page", "file"), [("test-with-pytest.md", "test_readings.py"),
                                             ("service-in-any-language.md", "test_words.py")])
 def test_the_test_of_the_how_to_page_passes(page: str, file: str, tmp_path: Path,
