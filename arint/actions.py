@@ -19,7 +19,7 @@ ENDS: frozenset[Outcome] = frozenset({"done", "filtered", "aggregated", "dead", 
 class Action(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One attempt. `at` is seconds since the epoch, `took` in seconds; `to` are the stages stored next.
 
-    `parts`: how many messages a step made of this one.
+    `parts`: how many messages a step made of this one. `error_at` is the line of the service's code that raised: `price.py:31`.
     """
 
     root: str
@@ -37,6 +37,7 @@ class Action(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     parts: int = 0
     error: str = ""
     error_kind: str = ""
+    error_at: str = ""
     next_try: float = 0.0
     change_set: int = 0
     channel: str = ""

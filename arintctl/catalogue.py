@@ -25,6 +25,7 @@ CATALOGUE: dict[str, Entry] = {
     "plan": Entry("configuration", "Show what apply would change, and the revision to check against."),
     "diff": Entry("configuration", "Show, field by field, how the manifests differ from what is applied."),
     "apply": Entry("configuration", "Make the cluster what the manifests say; all of it, or nothing."),
+    "dev": Entry("dev", "Apply a folder on every save, and show what its services print and what becomes of messages."),
     "delete": Entry("configuration", "Remove resources; refused while others refer to them."),
     "rollback": Entry("configuration", "Go back to an earlier change set, as a new one."),
     "get": Entry("resources", "List resources and their state."),

@@ -13,22 +13,27 @@ _Kind = TypeVar("_Kind", bound=Resource)
 
 
 class Configuration:
-    """One change set: its `number`, its `resources` by key (`Kind/name`), and their `revisions`."""
+    """One change set: its `number`, its `resources` by key (`Kind/name`), and their `revisions`.
+
+    `hasty`: new versions take over as soon as they are ready.
+    """
 
     def __init__(self, number: int = 0, resources: Mapping[str, Resource] | None = None,
-                 revisions: Mapping[str, str] | None = None) -> None:
+                 revisions: Mapping[str, str] | None = None, *, hasty: bool = False) -> None:
         self.number = number
+        self.hasty = hasty
         self.resources = dict(resources or {})
         self.revisions = dict(revisions or {})
 
-    def following(self, number: int, revisions: Mapping[str, str], content: Mapping[str, bytes]) -> Configuration:
+    def following(self, number: int, revisions: Mapping[str, str], content: Mapping[str, bytes], *,
+                  hasty: bool = False) -> Configuration:
         """The configuration after this one; what has not changed is not decoded again.
 
         Raises NotValidError for a resource that this release cannot read.
         """
         resources = {key: self.resources[key] if self.revisions.get(key) == revision else from_canonical(content[key])
                      for key, revision in revisions.items()}
-        return Configuration(number, resources, revisions)
+        return Configuration(number, resources, revisions, hasty=hasty)
 
     @cached_property
     def services(self) -> dict[str, Service]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from arint.availability.model import Mode, Wanted
 from arint.plugins import transports
 from arint.resources.kinds import Service
@@ -22,7 +24,8 @@ def wanted(configuration: Configuration, release: str) -> list[Wanted]:
     system = [_system(RUNNER, release, surge=True)]
     # A listener owns its node's port: two of them cannot stand side by side; nor two that poll.
     system += [_system(f"{SYSTEM}{name}", release, mode=mode_of(name), surge=False) for name in sources]
-    return system + [_service(service, configuration.revisions.get(f"Service/{service.name}", ""))
+    return system + [_service(service, configuration.revisions.get(f"Service/{service.name}", ""),
+                              hasty=configuration.hasty)
                      for service in configuration.services.values()]
 
 
@@ -43,9 +46,12 @@ def _system(name: str, release: str, *, mode: Mode = "every-node", surge: bool) 
     return Wanted(service=name, base=name.removeprefix(SYSTEM), version=release, mode=mode, surge=surge)
 
 
-def _service(service: Service, revision: str) -> Wanted:
+def _service(service: Service, revision: str, *, hasty: bool) -> Wanted:
     placement, update = service.placement, service.update
-    return Wanted(service=service.name, version=version_of(service), revision=revision, replicas=service.replicas,
-                  mode=service.mode, labels=placement.labels, spread=placement.spread == "node",
-                  max_parallel=update.max_parallel, healthy_after=seconds(update.healthy_after),
-                  auto_revert=update.auto_revert)
+    wanted = Wanted(service=service.name, version=version_of(service), revision=revision, replicas=service.replicas,
+                    mode=service.mode, labels=placement.labels, spread=placement.spread == "node",
+                    max_parallel=update.max_parallel, healthy_after=seconds(update.healthy_after),
+                    auto_revert=update.auto_revert)
+    if hasty:
+        return msgspec.structs.replace(wanted, healthy_after=0.0, max_parallel=max(1, service.replicas))
+    return wanted

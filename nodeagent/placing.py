@@ -106,7 +106,8 @@ class Placing:
         for service, rollout in changes.rollouts.items():
             _tell(service, rollout)
             key = keys.rollout(service)
-            yield _Write(views.rollouts, delete(key) if rollout is None else put(key, msgspec.json.encode(rollout)))
+            operation = delete(key) if rollout is None else put(key, msgspec.json.encode(_dated(rollout)))
+            yield _Write(views.rollouts, operation)
         for stop in changes.stop:
             log.info("stop %s on %s: %s", stop.name, stop.node, stop.reason)
             yield _Write(views.assignments, delete(keys.assignment(stop.node, stop.name)))
@@ -149,6 +150,11 @@ class Placing:
         rings, deadline = self._bell.rings, time.monotonic() + _CATCH_UP
         while any(view.revision < revision for view in views) and time.monotonic() < deadline:
             rings = await self._bell.wait(rings, 0.2)
+
+
+def _dated(rollout: Rollout) -> Rollout:
+    """With the time at which its version was given up."""
+    return msgspec.structs.replace(rollout, at=time.time()) if rollout.failed and not rollout.at else rollout
 
 
 def _tell(service: str, rollout: Rollout | None) -> None:

@@ -40,7 +40,8 @@ class Source:
         """The change set `number`. Raises as `ChangeSets.load`, NotValidError where this release cannot read it."""
         if number != self.configuration.number:
             found, content = await self._sets.load(number)
-            self.configuration = self.configuration.following(found.number, found.resources, content)
+            self.configuration = self.configuration.following(found.number, found.resources, content,
+                                                               hasty=found.hasty)
             log.info("change set %d by %s: %s", found.number, found.author, found.message or "(no message)")
         return self.configuration
 

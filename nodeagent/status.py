@@ -40,7 +40,7 @@ def given_up(views: Views, declared: dict[str, str], change_set: int, node: str)
     They are shown as the failed instance that each of them was, until another version is declared.
     """
     return [InstanceStatus(instance=rollout.instance, service=service, role=role_of(service), node=node, state="failed",
-                           version=rollout.failed, change_set=change_set, error=rollout.error)
+                           version=rollout.failed, change_set=change_set, started=rollout.at, error=rollout.error)
             for service, rollout in sorted(views.rollouts.snapshot.items())
             if rollout.failed and declared.get(service) == rollout.failed]
 

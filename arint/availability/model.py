@@ -60,7 +60,7 @@ class Rollout(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the platform itself decided about a service's versions; it stands beside what the user declared.
 
     `stable` is the last version that ran in full, declared by `revision`; `failed` is the one that was given up, for
-    the `error` of `instance`.
+    the `error` of `instance`, `at` that time (seconds since the epoch; noted by who writes it down).
     """
 
     stable: str = ""
@@ -68,6 +68,7 @@ class Rollout(msgspec.Struct, frozen=True, omit_defaults=True):
     failed: str = ""
     error: str = ""
     instance: str = ""
+    at: float = 0.0
 
 
 class Start(msgspec.Struct, frozen=True, order=True):

@@ -14,7 +14,7 @@ from arint.operations.desired import Desired, desired_from
 from arint.operations.history import applied
 from arint.operations.inventory import spoken
 from arint.operations.progress import Progress, Step, silent
-from arint.operations.rollout import wait_until_ready
+from arint.operations.rollout import services_in, wait_until_ready
 from arint.resources.canonical import canonical
 from arint.resources.diff import Change, diff
 from arint.resources.graph import still_used
@@ -28,6 +28,7 @@ class ApplyArguments(msgspec.Struct, frozen=True, kw_only=True):
     """What to apply. `check` is the head that a plan was made against; -1 does not ask. `timeout` in seconds.
 
     `wheelhouse` is the only folder that packages are taken from; `upgrade` resolves locked requirements anew.
+    `hasty`: new versions take over as soon as they are ready.
     """
 
     paths: tuple[Path, ...]
@@ -39,6 +40,7 @@ class ApplyArguments(msgspec.Struct, frozen=True, kw_only=True):
     timeout: float = 60.0
     wheelhouse: Path | None = None
     upgrade: bool = False
+    hasty: bool = False
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,8 +77,10 @@ async def apply(link: Link, arguments: ApplyArguments, progress: Progress = sile
     if changes:
         await _store(link, desired, progress)
         progress(Step("making the change set"))
-        head = await _commit(link, desired.resources, head, arguments.author, arguments.message)
-    return await _finish(link, head, desired.resources, changes, arguments.wait, arguments.timeout, progress)
+        head = await _commit(link, desired.resources, head, arguments.author, arguments.message, hasty=arguments.hasty)
+    declared = {key: desired.resources[key] for key in desired.declared}
+    return await _finish(link, head, desired.resources, changes, arguments.wait, arguments.timeout, progress,
+                         answers_for=declared, sources=desired.sources)
 
 
 async def delete(link: Link, keys: Sequence[str], *, dry_run: bool = False, author: str = "",
@@ -93,7 +97,7 @@ async def delete(link: Link, keys: Sequence[str], *, dry_run: bool = False, auth
     if dry_run:
         return Applied(change_set=head, changes=changes, ready=False)
     head = await _commit(link, left, head, author, f"delete {', '.join(map(spoken, keys))}")
-    return await _finish(link, head, left, changes, wait, timeout, progress)
+    return await _finish(link, head, left, changes, wait, timeout, progress, answers_for=None)
 
 
 async def rollback(link: Link, to: int | None, *, dry_run: bool = False, author: str = "", wait: bool = True,
@@ -114,7 +118,8 @@ async def rollback(link: Link, to: int | None, *, dry_run: bool = False, author:
         return Applied(change_set=head.number, changes=changes, ready=False)
     made = await sets.rollback(target, expected_head=head.number, author=author or whoami(),
                                message=f"rollback to {target}")
-    return await _finish(link, made.number, then, changes, wait, timeout, progress)
+    changed = {key: then[key] for key in then if then[key] != now.get(key)}
+    return await _finish(link, made.number, then, changes, wait, timeout, progress, answers_for=changed)
 
 
 def changes_between(before: Mapping[str, Resource], after: Mapping[str, Resource]) -> tuple[Change, ...]:
@@ -158,9 +163,11 @@ async def _store(link: Link, desired: Desired, progress: Progress) -> None:
             await kept.put(name, digest, sealer.seal(name, value))
 
 
-async def _commit(link: Link, resources: Mapping[str, Resource], head: int, author: str, message: str) -> int:
+async def _commit(link: Link, resources: Mapping[str, Resource], head: int, author: str, message: str, *,
+                  hasty: bool = False) -> int:
     sets = await link.change_sets()
-    made = await sets.commit(_stored(resources), expected_head=head, author=author or whoami(), message=message)
+    made = await sets.commit(_stored(resources), expected_head=head, author=author or whoami(), message=message,
+                             hasty=hasty)
     return made.number
 
 
@@ -169,9 +176,13 @@ def _stored(resources: Mapping[str, Resource]) -> dict[str, bytes]:
 
 
 async def _finish(link: Link, number: int, resources: Mapping[str, Resource], changes: tuple[Change, ...],
-                  wait: bool, timeout: float, progress: Progress) -> Applied:
+                  wait: bool, timeout: float, progress: Progress, *, answers_for: Mapping[str, Resource] | None,
+                  sources: Mapping[str, Path] | None = None) -> Applied:
+    """`answers_for`: what this change brought (None: all); that another service failed before is no failure of it."""
     if wait and number:
-        await wait_until_ready(link, number, resources, timeout=timeout, progress=progress)
+        await wait_until_ready(link, number, resources, timeout=timeout, progress=progress,
+                               concerned=None if answers_for is None else services_in(answers_for),
+                               sources=sources or {})
     return Applied(change_set=number, changes=changes, ready=wait)
 
 

@@ -38,6 +38,8 @@ class Desired(msgspec.Struct, frozen=True):
     """Values by name and digest; in memory only."""
     sets: tuple[tuple[Locked, Path | None], ...] = ()
     """Packages that services require, and the wheelhouse they come from."""
+    sources: dict[str, Path] = {}
+    """Where the code was packed, by its digest: a traceback can then name the files that were written."""
 
 
 def desired_from(home: Home, paths: Sequence[Path], existing: Mapping[str, Resource], *, prune: bool,
@@ -54,7 +56,8 @@ def desired_from(home: Home, paths: Sequence[Path], existing: Mapping[str, Resou
     whole = resources if prune else {**existing, **resources}
     reader.compile(declared, whole)
     refuse(reader.problems)
-    return Desired(whole, tuple(resources), reader.artifacts, reader.secrets, tuple(reader.requiring.sets))
+    return Desired(whole, tuple(resources), reader.artifacts, reader.secrets, tuple(reader.requiring.sets),
+                   reader.sources)
 
 
 class _Reader:
@@ -66,6 +69,7 @@ class _Reader:
         self.requiring = requiring
         self.existing = existing
         self.artifacts: dict[str, bytes] = {}
+        self.sources: dict[str, Path] = {}
         self.secrets: dict[tuple[str, str], bytes] = {}
         self.problems = list(problems)
         self._sealer: Sealer | None = None
@@ -110,6 +114,7 @@ class _Reader:
         digest, packed = pack_files(folder, names, service.include) if service.command \
             else pack(source, service.include)
         self.artifacts[digest] = packed
+        self.sources[digest] = source.parent
         return msgspec.structs.replace(service, code=digest)
 
     def _with_packages(self, service: Service, item: Declared) -> Service:

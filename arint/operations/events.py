@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from arint.actions import Action
 from arint.operations import trail
+from arint.runtime.tracebacks import user_line
 
 if TYPE_CHECKING:
-    from arint.actions import Action
+    from arint.operations.agent import AgentStatus
     from arint.operations.connect import Link
 
 _LOOKED_THROUGH = 10_000
@@ -31,7 +33,26 @@ async def past(link: Link, wanted: EventFilter) -> list[Action]:
         return []
     limit = max(wanted.limit, _LOOKED_THROUGH) if wanted.outcome else wanted.limit
     found = await trail.newest_actions(await link.bus(), flow=wanted.flow, limit=limit)
-    return [record for record in found if fits(record, wanted)][:wanted.limit][::-1]
+    newest = [record for record in found if fits(record, wanted)][:wanted.limit][::-1]
+    versions = [record for record in failed_versions(await link.agent.status()) if fits(record, wanted)]
+    return merged(newest, versions)[-wanted.limit:]
+
+
+def failed_versions(status: AgentStatus) -> list[Action]:
+    """The versions of services that did not come up, and that nobody has replaced since: events as well. Pure."""
+    return [Action(root="", message="", flow=f"service/{item.service}", stage="version", attempt=1, at=item.started,
+                   node=item.node, instance=item.instance, outcome="failed", error=item.error,
+                   error_at=user_line(item.error), change_set=item.change_set)
+            for item in status.instances if item.state == "failed" and item.role == "service"]
+
+
+def merged(records: list[Action], others: list[Action]) -> list[Action]:
+    """The records in their order, the others where their time puts them. Pure."""
+    result = list(records)
+    for one in others:
+        place = next((index for index, record in enumerate(result) if record.at > one.at), len(result))
+        result.insert(place, one)
+    return result
 
 
 async def present(link: Link, wanted: EventFilter) -> AsyncIterator[Action]:

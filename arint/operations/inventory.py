@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from arint.errors import NotFoundError, TimedOutError, UnreachableError, UsageError
+from arint.operations.addresses import url_of
 from arint.operations.history import applied
 from arint.resources.kinds import KINDS, Channel, Connection, Resource, Service, kind_of
 
@@ -165,7 +166,7 @@ def _status(resource: Resource, config: NodeConfig, status: AgentStatus | None) 
 def _channel_status(channel: Channel, config: NodeConfig, status: AgentStatus | None) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if channel.transport == "http":
-        found["url"] = f"http://{config.host}:{config.ports.http}{channel.spec.get('path', '')}"
+        found["url"] = url_of(channel, config)
     if status is not None:
         sources = _instances(status, f"system/{channel.transport}")
         found["ready"] = any(item.state == "ready" for item in sources)

@@ -22,6 +22,7 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # it warns when a server closes its TLS before we do
     os.environ.pop("ARINT_PROCESS", None)  # the mark of a supervised process: not for what user code starts
     import uvloop
 

@@ -38,6 +38,7 @@ from arint.resources.quantities import seconds
 from arint.room import PARSED, PLAIN, Stay, current
 from arint.runtime.failpoints import failpoint
 from arint.runtime.history import History, history_of
+from arint.runtime.tracebacks import user_line
 from arint.runtime.turns import Turn
 from arint.runtime.within import within
 
@@ -317,7 +318,8 @@ class StageProcessor:
             instance=self._desk.instance, outcome=outcome, to=to, parts=parts,
             error=failure.message if failure else str(error or ""),
             error_kind=failure.kind if failure else (error.title if error else ""),
-            next_try=next_try, change_set=message.change_set, channel=message.channel, size=size_of(message.body),
+            error_at=user_line(failure.detail) if failure else "", next_try=next_try,
+            change_set=message.change_set, channel=message.channel, size=size_of(message.body),
         ), token=token)
 
     def _count(self, message: Message, outcome: Outcome, took: float, error: str) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import signal
-import traceback
 
 from arint.bus import streams
 from arint.bus.connection import Bus
@@ -15,6 +14,7 @@ from arint.home import Home
 from arint.runtime.agent_link import AgentLink
 from arint.runtime.control import Beat, Orders, State
 from arint.runtime.desk import Desk
+from arint.runtime.tracebacks import traceback_from_user_code
 from arint.runtime.unit import Unit, make_unit
 
 log = logging.getLogger(__name__)
@@ -135,8 +135,4 @@ def _told(error: Exception) -> str:
     """An error of ours in its own words; a user's with its traceback, without our frames."""
     if isinstance(error, ArintError):
         return str(error)
-    lines = traceback.TracebackException.from_exception(error)
-    theirs = [frame for frame in lines.stack
-              if "/arint/runtime/" not in frame.filename and "importlib" not in frame.filename]
-    lines.stack = traceback.StackSummary.from_list(theirs)
-    return "".join(lines.format())[-8000:]
+    return traceback_from_user_code(error)[-8000:]

@@ -31,7 +31,7 @@ _READ_AT_ONCE = 64
 _log = logging.getLogger(__name__)
 
 
-class ChangeSet(msgspec.Struct, frozen=True, kw_only=True):
+class ChangeSet(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One state of the whole configuration; `resources` maps `Kind/name` to a revision."""
 
     number: int
@@ -42,6 +42,8 @@ class ChangeSet(msgspec.Struct, frozen=True, kw_only=True):
     parent: int
     """The set it was made from; 0 for the first."""
     resources: dict[str, str]
+    hasty: bool = False
+    """Whether a new version takes over as soon as it is ready, whatever its service says (`arintctl dev`)."""
 
 
 _encoder = msgspec.json.Encoder(order="sorted")
@@ -100,7 +102,7 @@ class ChangeSets:
         return found, {key: known[key, revision] for key, revision in found.resources.items()}
 
     async def commit(self, resources: Mapping[str, bytes], *, expected_head: int, author: str,
-                     message: str) -> ChangeSet:
+                     message: str, hasty: bool = False) -> ChangeSet:
         """Put `resources` in force as the whole configuration, as a new set; if that changes nothing, no set is made.
 
         `expected_head` is the number of the set the caller looked at, 0 for none.
@@ -114,7 +116,7 @@ class ChangeSets:
         if current is not None and current.resources == revisions:
             return current
         new = ChangeSet(number=expected_head + 1, at=time.time(), author=author, message=message, parent=expected_head,
-                        resources=revisions)
+                        resources=revisions, hasty=hasty)
         encoded = _encode(new)
         there = current.resources.items() if current else ()
         await self._write(resources, revisions.items() - set(there))

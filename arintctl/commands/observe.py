@@ -62,6 +62,11 @@ def logs(session: Session,
         sys.stderr.write("nothing was printed yet\n")
 
 
+def _error(record: Action) -> str:
+    """What was raised, and by which line of the service's code."""
+    return f"{last_line(record.error)} ({record.error_at})" if record.error_at else last_line(record.error)
+
+
 EVENTS = Table((
     Column("WHEN", lambda row: Moment(row.at + row.took)),
     Column("OUTCOME", lambda row: row.outcome),
@@ -71,7 +76,7 @@ EVENTS = Table((
     Column("INSTANCE", lambda row: row.instance, roomy=True),
     Column("NODE", lambda row: row.node, wide=True),
     Column("SET", lambda row: row.change_set or "", wide=True),
-    Column("ERROR", lambda row: last_line(row.error), long=True),
+    Column("ERROR", _error, long=True),
 ), name=lambda row: str(row.message), empty="no events yet")
 
 
@@ -119,7 +124,7 @@ def _event_line(record: Action, width: int | None, *, wide: bool) -> str:
     at = record.at + record.took
     when = clock(at) if wide or width is None else clock_today(at)
     main = f"{when}  {record.outcome:<8}  {record.message}  {record.flow}.{record.stage}"
-    more = "  ".join([f"#{record.attempt}", record.instance, *([last_line(record.error)] if record.error else [])])
+    more = "  ".join([f"#{record.attempt}", record.instance, *([_error(record)] if record.error else [])])
     whole = printable(f"{main}  {more}")
     if wide or width is None or len(whole) <= width:
         return whole

@@ -11,7 +11,7 @@ from arintctl import layout
 from arintctl.completion import complete_kind, complete_resource
 from arintctl.output import Column, Table, aligned, show_data, write
 from arintctl.session import Session
-from arintctl.text import Moment, clock, printable
+from arintctl.text import Moment, clock, last_line, printable
 from arintctl.verb import commands, verb
 
 if TYPE_CHECKING:
@@ -34,10 +34,16 @@ def _state(row: ResourceView) -> str:
     if "url" in status:
         return str(status["url"])
     if "desired" in status:
-        return f"{status.get('ready', '?')}/{status['desired']} ready"
+        failed = ", another version failed" if status.get("error") else ""
+        return f"{status.get('ready', '?')}/{status['desired']} ready{failed}"
     if "available" in status:
         return "available" if status["available"] else f"away since {clock(status['away_since'])}"
     return ""
+
+
+def _error(row: ResourceView) -> str:
+    """What went wrong last, in a line."""
+    return last_line(str(row.status.get("error", "")))
 
 
 RESOURCES = Table((
@@ -47,6 +53,7 @@ RESOURCES = Table((
     Column("VERSION", lambda row: row.status.get("version", ""), wide=True),
     Column("PROCESSED", lambda row: row.status.get("processed", ""), wide=True),
     Column("DESCRIPTION", lambda row: row.spec.get("description", ""), roomy=True),
+    Column("ERROR", _error, wide=True),
 ), name=_reference, empty="nothing is applied yet; arintctl apply examples/orders")
 
 
