@@ -19,7 +19,8 @@ ENDS: frozenset[Outcome] = frozenset({"done", "filtered", "aggregated", "dead", 
 class Action(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One attempt. `at` is seconds since the epoch, `took` in seconds; `to` are the stages stored next.
 
-    `parts`: how many messages a step made of this one. `error_at` is the line of the service's code that raised: `price.py:31`.
+    `parts`: how many messages a step made of this one. `error_at` is the line of the
+    service's code that raised: `price.py:31`.
     """
 
     root: str

@@ -121,6 +121,19 @@ def test_what_does_not_resolve_changes_nothing(system: System) -> None:
     assert system.json("history")[0]["number"] == head
 
 
+def test_the_example_of_the_how_to_page_works(system: System) -> None:
+    from tests.docs.test_documented import ROOT, blocks
+
+    page = ROOT / "docs/how-to/ship-code.md"
+    files = {name: text for _, name, text in blocks(page) if name}
+    flow = "kind: Flow\nname: invoices\nsteps:\n  - call: service/invoice\n---\n"
+    channel = "kind: Channel\nname: invoices\nhttp: {path: /invoices}\nto: flow/invoices\n"
+    system.write({**files, "invoices/flow.yaml": flow + channel})
+    make_wheel(system.folder / "stick", "coins", "1.1")
+    system.ctl("apply", "invoices", "--wheelhouse", "stick")
+    system.wait_state("/invoices", system.post("/invoices", b'{"id": 1}'), "done")
+
+
 class Load:
     """Messages, one after the other from several senders, until it is told to stop."""
 
