@@ -114,7 +114,7 @@ class _Reader:
         digest, packed = pack_files(folder, names, service.include) if service.command \
             else pack(source, service.include)
         self.artifacts[digest] = packed
-        self.sources[digest] = source.parent
+        self.sources[digest] = folder if service.command else source.parent
         return msgspec.structs.replace(service, code=digest)
 
     def _with_packages(self, service: Service, item: Declared) -> Service:

@@ -284,7 +284,7 @@ def _sources(declared: list[Declared], resources: Mapping[str, Resource]) -> dic
     for item in declared:
         there = resources.get(key_of(item.resource))
         if isinstance(there, Service):
-            found[there.code] = (item.folder / there.source.partition(":")[0]).parent
+            found[there.code] = item.folder if there.command else (item.folder / there.source.partition(":")[0]).parent
     return found
 
 

@@ -248,6 +248,8 @@ def setting_of(service: Service, orders: Orders) -> Setting:
     """Where a program runs, and what it is given."""
     home = Home(orders.home)
     known = {name: value for name, value in orders.variables.items() if name in _TOLD}
+    if orders.packages:
+        known["PYTHONPATH"] = orders.packages
     return Setting(folder=Path(orders.code) if orders.code else home.artifact(service.code),
                    sockets=home.run / "programs", instance=orders.instance, variables=orders.variables,
                    secrets=orders.secrets, config=resolve(service.config, orders.variables), known=known)
