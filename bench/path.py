@@ -55,7 +55,7 @@ class Path1:
         """The process of an instance."""
         return self.agent.processes[instance].pid
 
-    async def fill(self, flow: str, bodies: Iterable[bytes]) -> int:
+    async def fill(self, flow: str, bodies: Iterable[bytes], *, traceparent: str = "") -> int:
         """Store messages at the flow's start, before its workers run; returns how many."""
         desk = Desk(self.bus, self.orders("filler", "runner"))
         await Programs(self.orders("filler", "runner")).ensure(desk, flow)
@@ -63,7 +63,7 @@ class Path1:
         pending: list[Message] = []
         for body in bodies:
             message = Message.new(body, content_type="application/json", channel="bench",
-                                  headers={"user-agent": "bench"})
+                                  headers={"user-agent": "bench"}, traceparent=traceparent)
             pending.append(message)
             count += 1
             if len(pending) == 2000:
