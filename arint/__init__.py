@@ -6,14 +6,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from arint.errors import MessageError, RejectedError, SystemUnavailableError
+    from arint.errors import (
+        ConflictError,
+        DeniedError,
+        MalformedError,
+        MessageError,
+        NotFoundError,
+        RejectedError,
+        SystemUnavailableError,
+    )
     from arint.message import Message
     from arint.sdk import Context, service
 
-__all__ = ["Context", "Message", "MessageError", "RejectedError", "SystemUnavailableError", "service"]
+__all__ = ["ConflictError", "Context", "DeniedError", "MalformedError", "Message", "MessageError", "NotFoundError",
+           "RejectedError", "SystemUnavailableError", "service"]
 
-_HOMES = {"Context": "arint.sdk", "service": "arint.sdk", "Message": "arint.message", "MessageError": "arint.errors",
-          "RejectedError": "arint.errors", "SystemUnavailableError": "arint.errors"}
+_HOMES = {"Context": "arint.sdk", "service": "arint.sdk", "Message": "arint.message", **dict.fromkeys(
+    ("ConflictError", "DeniedError", "MalformedError", "MessageError", "NotFoundError", "RejectedError",
+     "SystemUnavailableError"), "arint.errors")}
 
 
 def __getattr__(name: str) -> Any:

@@ -7,9 +7,10 @@ from typing import Literal
 import msgspec
 
 Outcome = Literal["accepted", "done", "filtered", "aggregated", "delayed", "failed", "deferred", "suspected", "dead",
-                  "caught", "replayed", "edited", "dropped"]
+                  "caught", "replayed", "edited", "dropped", "answered"]
 """`suspected`: its worker was lost before, now it is tried alone; written before the attempt.
 
+`answered`: an immediate call, whose caller has the outcome, good or bad; in the stage `immediate`.
 `delayed`: it waits for its time, which is `next_try`. `aggregated`: it went into the message that `to` names.
 """
 ENDS: frozenset[Outcome] = frozenset({"done", "filtered", "aggregated", "dead", "caught"})
@@ -20,7 +21,7 @@ class Action(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One attempt. `at` is seconds since the epoch, `took` in seconds; `to` are the stages stored next.
 
     `parts`: how many messages a step made of this one. `error_at` is the line of the
-    service's code that raised: `price.py:31`.
+    service's code that raised: `price.py:31`. Of an immediate call: the `status` that its caller was answered, and how many bytes (`answered`).
     """
 
     root: str
@@ -43,3 +44,5 @@ class Action(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     change_set: int = 0
     channel: str = ""
     size: int = 0
+    status: int = 0
+    answered: int = 0

@@ -62,6 +62,12 @@ class UnreachableError(ArintError):
     title = "unreachable"
 
 
+class NobodyError(UnreachableError):
+    """Nobody is there who would do it: nothing was begun, so it can be tried again."""
+
+    title = "nobody there"
+
+
 class DeniedError(ArintError):
     """The caller may not do this."""
 
@@ -106,6 +112,10 @@ class BodyAwayError(MessageError):
     """A large body was asked for before it was fetched: whoever asked is called again with it."""
 
     title = "body away"
+
+
+class MalformedError(RejectedError):
+    """The body is not of the format that it should have: no JSON, not UTF-8, nested too deep."""
 
 
 class SystemUnavailableError(ArintError):

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, Literal, Protocol
 
 import msgspec
 
+from arint.answers import Answer, Request
 from arint.message import Message
 
 
@@ -55,7 +56,8 @@ class Intake(Protocol):
 
     async def accept(self, channel: str, body: bytes | AsyncIterator[bytes], *, content_type: str,
                      headers: Mapping[str, str], idempotency_key: str = "", caller: str = "",
-                     correlation_id: str = "", traceparent: str = "", message_id: str = "") -> Accepted:
+                     correlation_id: str = "", traceparent: str = "", message_id: str = "",
+                     variables: Mapping[str, Any] | None = None) -> Accepted:
         """Store one message. Raises FullError or KeyReusedError; then nothing was stored.
 
         A body that may be large is given part by part, as it arrives: it is stored as it comes, and never held whole.
@@ -64,6 +66,20 @@ class Intake(Protocol):
         A source that can tell what it takes (a file, a row) gives a `message_id` derived from that
         (`arint.message.derived_id`): taking it again after a crash then stores nothing a second time.
         """
+        ...
+
+    async def ask(self, channel: str, request: Request, body: bytes | AsyncIterator[bytes], *, timeout: float,
+                  content_type: str, headers: Mapping[str, str], caller: str = "", correlation_id: str = "",
+                  traceparent: str = "") -> Answer:
+        """The outcome, for a channel of immediate delivery, within `timeout` seconds. Cancelling it cancels the work.
+
+        Raises whatever went wrong; `arint.statuses` says what it means. A message's id stands in the `message_id` of
+        the answer, and of the error.
+        """
+        ...
+
+    async def wants_stream(self, channel: str, timeout: float) -> bool:
+        """Does the one who would answer take bodies as streams? Else `ask` is given them whole."""
         ...
 
     async def status(self, message_id: str) -> dict[str, Any] | None:
@@ -171,6 +187,7 @@ class Transport(msgspec.Struct, frozen=True):
     source: str = ""
     sink: str = ""
     guide: str = ""
+    immediate: bool = False
     mode: Literal["every-node", "singleton"] = "every-node"
 
 

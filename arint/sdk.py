@@ -7,7 +7,7 @@ import inspect
 import logging
 import time
 import typing
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from functools import partial
 from typing import Any, TypeVar, overload
@@ -15,7 +15,9 @@ from typing import Any, TypeVar, overload
 import msgspec
 import msgspec.inspect
 
-from arint.errors import ArintError, MessageError, NotFoundError, NotValidError, RejectedError
+from arint.answers import STATUS, Request, request_of
+from arint.calls.streams import begun, gather, once
+from arint.errors import ArintError, MalformedError, MessageError, NotFoundError, NotValidError, RejectedError
 from arint.flows.json_text import json_mistake, nested_too_deep
 from arint.flows.state import Output, Reply
 from arint.message import Message
@@ -26,6 +28,8 @@ Requester = Callable[[str, Message, float], Awaitable[Message]]
 """Asks another service: name, message, timeout in seconds."""
 
 JSON = "application/json"
+LARGEST_GATHERED = 64 * 2**20
+"""Octets of a body that a service makes as a stream, where it is needed in one piece."""
 _logger = logging.getLogger("arint.service")
 _encode = msgspec.json.Encoder().encode
 
@@ -34,9 +38,11 @@ def service(function: AnyCallable) -> AnyCallable:
     """Mark a callable as a service.
 
     Its parameters, each of them optional: the payload (decoded to its annotation: a msgspec Struct, a dataclass,
-    dict, list, str, bytes, Message; without one, the JSON value), and one annotated `Context` or named `ctx`.
+    dict, list, str, bytes, Message; `AsyncIterator[bytes]` for the body as a stream; without one, the JSON value), and
+    one annotated `Context` or named `ctx`.
     What it returns becomes the body: None leaves it as it is, bytes are taken as they are, a Message is taken whole,
-    anything else is written as JSON. Raises NotValidError if its signature does not fit.
+    an async iterator of bytes (or the service as an async generator) is a body made in parts, anything else is
+    written as JSON. Raises NotValidError if its signature does not fit.
     """
     Handler(function)
     return function
@@ -66,6 +72,36 @@ class Context:
         self._outputs: list[Output] = []
         self._children = 0
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._answer: dict[str, Any] = {}
+        self._begun = False
+
+    @property
+    def request(self) -> Request:
+        """Method, path parameters and query parameters of the HTTP request that the message came with."""
+        return request_of(self.message)
+
+    def answer(self, *, status: int = 0, content_type: str = "", headers: Mapping[str, str] | None = None) -> None:
+        """Say what goes with the result: the status of an immediate answer, its content type, further headers.
+
+        Where nobody waits for an answer, the headers stay with the message.
+        """
+        if status and not 200 <= status <= 599:
+            raise NotValidError(f"{status} is no status of an answer", remedy="200 to 599")
+        set_ = {name.lower(): value for name, value in (headers or {}).items()}
+        if status:
+            set_[STATUS] = str(status)
+        if set_:
+            self._answer["headers"] = {**self._answer.get("headers", {}), **set_}
+        if content_type:
+            self._answer["content_type"] = content_type
+
+    def answered(self, message: Message) -> Message:
+        """The result, with what `answer` said. Called by the runtime."""
+        if not self._answer:
+            return message
+        headers = {**message.headers, **self._answer.get("headers", {})}
+        return msgspec.structs.replace(message, headers=headers,
+                                       content_type=self._answer.get("content_type", message.content_type))
 
     @property
     def log(self) -> logging.Logger | logging.LoggerAdapter[logging.Logger]:
@@ -144,8 +180,14 @@ class Context:
         call = self.call(service, payload, result=result, timeout=timeout)
         return asyncio.run_coroutine_threadsafe(call, self._loop).result()
 
+    def seal(self) -> None:
+        """The answer has begun: what goes with it is settled. Called by the runtime."""
+        self._begun = True
+
     def _gather(self, flow: str, stage: str, payload: Any, headers: Mapping[str, str] | None,
                 options: dict[str, Any] | None = None) -> str:
+        if self._begun:
+            raise MessageError("the answer has begun: nothing more can go with it", remedy="send before the first part")
         message = self._child(flow, payload, headers, options)
         self._outputs.append(Output(flow, stage, message))
         return message.id
@@ -173,18 +215,25 @@ class Handler:
         payload, self._context_name = _parameters(function)
         self._payload_name = payload.name if payload is not None else ""
         self.payload_type = _annotation(function, payload) if payload is not None else Any
-        self._decode = decoder_for(self.payload_type) if payload is not None else None
+        self.takes_stream = _is_stream(self.payload_type)
+        self._decode = None if payload is None or self.takes_stream else decoder_for(self.payload_type)
         self._positional = payload is not None and payload.kind is payload.POSITIONAL_ONLY
-        self.is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-            getattr(function, "__call__", None))  # noqa: B004 - the method itself is wanted, not whether there is one
+        called = getattr(function, "__call__", None)  # noqa: B004 - the method itself is wanted, not whether it is there
+        self.is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
+        self._makes_stream = inspect.isasyncgenfunction(function) or inspect.isasyncgenfunction(called)
 
-    async def handle(self, message: Message, context: Context, executor: Executor | None = None) -> Reply:
+    async def handle(self, message: Message, context: Context, executor: Executor | None = None, *,
+                     body: AsyncIterator[bytes] | None = None, streaming: bool = False) -> Reply:
         """Call it; a callable without async in a thread of `executor`.
 
-        Raises RejectedError if the body is not what is annotated, else what the callable raises.
+        `body` is the message's body where it comes as a stream. What the callable makes as a stream stays one if
+        `streaming`; it is gathered otherwise. Raises RejectedError if the body is not what is annotated, else what the
+        callable raises.
         """
-        positional, named = self._arguments(message, context)
-        if self.is_async:
+        positional, named = self._arguments(message, context, body)
+        if self._makes_stream:
+            result: Any = self._function(*positional, **named)
+        elif self.is_async:
             try:
                 result = await self._function(*positional, **named)
             except SystemExit as error:
@@ -195,7 +244,9 @@ class Handler:
             result = await context._loop.run_in_executor(executor, call)
             if inspect.isawaitable(result):
                 result = await result
-        return Reply(with_result(message, result), context.outputs)
+        if hasattr(result, "__anext__"):
+            return await _in_parts(message, result, context, streaming=streaming)
+        return Reply(context.answered(with_result(message, result)), context.outputs, None, result is not None)
 
     @property
     def result_type(self) -> Any:
@@ -210,11 +261,12 @@ class Handler:
         except (NameError, AttributeError, SyntaxError, TypeError):
             return Any
 
-    def _arguments(self, message: Message, context: Context) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def _arguments(self, message: Message, context: Context,
+                   body: AsyncIterator[bytes] | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
         named: dict[str, Any] = {}
         positional: tuple[Any, ...] = ()
-        if self._decode is not None:
-            payload = self._decode(message)
+        if self._payload_name:
+            payload = self._decode(message) if self._decode is not None else body or once(message.body)
             if self._positional:
                 positional = (payload,)
             else:
@@ -239,6 +291,25 @@ def with_result(message: Message, result: Any) -> Message:
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise MessageError(f"the result cannot be written as JSON: {error}",
                            remedy="return plain data, a Struct, a dataclass, bytes or a Message") from None
+
+
+async def _in_parts(message: Message, stream: AsyncIterator[bytes], context: Context, *, streaming: bool) -> Reply:
+    """What is made in parts: as it is, once its first part is there; or in one piece."""
+    if streaming:
+        stream = await begun(stream)
+        context.seal()
+        return Reply(context.answered(message), context.outputs, stream)
+    body = await gather(stream, LARGEST_GATHERED, _too_large)
+    return Reply(context.answered(msgspec.structs.replace(message, body=body)), context.outputs)
+
+
+def _too_large() -> MessageError:
+    return MessageError(f"the result has more than {LARGEST_GATHERED} bytes")
+
+
+def _is_stream(annotation: Any) -> bool:
+    """Is it `AsyncIterator[bytes]`?"""
+    return typing.get_origin(annotation) is AsyncIterator and typing.get_args(annotation) == (bytes,)
 
 
 def decoder_for(annotation: Any) -> Callable[[Message], Any]:
@@ -271,12 +342,12 @@ def _text(message: Message) -> str:
     try:
         return message.body.decode()
     except UnicodeDecodeError as error:
-        raise RejectedError(f"the body is not UTF-8: byte {error.start}") from None
+        raise MalformedError(f"the body is not UTF-8: byte {error.start}") from None
 
 
 def _json(decode: Callable[[bytes], Any], message: Message) -> Any:
     if nested_too_deep(message.body):
-        raise RejectedError("the body is nested too deep")
+        raise MalformedError("the body is nested too deep")
     try:
         return decode(message.body)
     except msgspec.ValidationError as error:

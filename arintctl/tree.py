@@ -62,10 +62,13 @@ def _attempts(hop: Hop) -> Iterator[str]:
 def _attempt(action: Action) -> str:
     """One record, at its end: 12:00:01.250Z done on node/price-1, attempt 2, took 3ms, set 4."""
     words = [f"{clock(action.at + action.took)[11:]} {action.outcome}"]
+    if action.status:
+        words[0] += f" {action.status}"
     if action.instance:
         words[0] += f" on {action.node}/{action.instance}" if action.node else f" on {action.instance}"
     if action.outcome not in ("accepted", "suspected", "replayed", "edited", "dropped"):
-        words.append(f"attempt {action.attempt}")
+        if action.outcome != "answered":
+            words.append(f"attempt {action.attempt}")
         words.append(f"took {lasting(action.took)}")
     if action.change_set:
         words.append(f"set {action.change_set}")

@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 
+from arint.calls.sockets import forget
 from arint.engines.process import Process
 from arint.errors import ArintError, NotFoundError, TimedOutError, UnreachableError
 from arint.flows.contracts import Contract
@@ -190,6 +191,7 @@ class Crew:
         try:
             await worker.drain(grace)
         finally:
+            forget(self._home, name)
             self.leaving.pop(name, None)
             self._drains.pop(name, None)
             self._bell.ring()

@@ -12,7 +12,7 @@ import msgspec
 from arint.errors import NotFoundError
 from arint.flows.contracts import Contract
 from arint.resources.graph import references, secrets_of
-from arint.resources.kinds import Flow, Resource, Service
+from arint.resources.kinds import Channel, Flow, Resource, Service
 from arint.runtime.control import BusSettings, Orders
 from arint.tracing.settings import TraceSettings
 from nodeagent.configuration import Configuration
@@ -109,8 +109,16 @@ def _reads(task: Task, configuration: Configuration) -> list[Resource]:
         return [*configuration.connections.values(), *configuration.flows.values()]
     if task.service.startswith(SYSTEM):
         transport = task.service.removeprefix(SYSTEM)
-        return [one for one in configuration.channels.values() if one.transport == transport]
+        channels = [one for one in configuration.channels.values() if one.transport == transport]
+        return [*channels, *_colocated(channels, configuration)]
     return [_declared(task, configuration)]
+
+
+def _colocated(channels: Iterable[Channel], configuration: Configuration) -> list[Service]:
+    """The services that run in the listener of these channels."""
+    targets = {one.to for one in channels if one.delivery == "immediate"}
+    return [service for service in configuration.services.values()
+            if service.colocate and f"service/{service.name}" in targets]
 
 
 def callers(service: str, configuration: Configuration) -> set[str]:

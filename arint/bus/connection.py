@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from arint.bus import headers as header_lines
-from arint.errors import TimedOutError, UnreachableError
+from arint.errors import NobodyError, TimedOutError, UnreachableError
 from arint.runtime.control import BusSettings
 
 if TYPE_CHECKING:
@@ -160,7 +160,8 @@ class Bus:
                       headers: Mapping[str, str | bytes] | None = None) -> Reply:
         """One request, one answer.
 
-        Raises TimedOutError when none came in time, UnreachableError when nobody listens or the connection broke.
+        Raises TimedOutError when none came in time, NobodyError when nobody listens, UnreachableError
+        when the connection broke.
         """
         answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         inbox = self.expect(lambda s, r, b, h: None if answer.done() else answer.set_result(Reply(s.decode(), b, h)))
@@ -176,7 +177,7 @@ class Bus:
             self.forget(inbox)
             self.on_down.discard(broken)
         if reply.status == 503 and not reply.body:
-            raise UnreachableError("nobody answers", where=subject)
+            raise NobodyError("nobody answers", where=subject)
         return reply
 
     async def subscribe(self, subject: str, queue: str, callback: Callable[[Request], Awaitable[None]]) -> Subscription:

@@ -10,23 +10,13 @@ import msgspec
 from arint.bus import headers as header_lines
 from arint.bus.bodies import Bodies
 from arint.bus.connection import Bus, Reply, Request, Subscription
-from arint.errors import (
-    ArintError,
-    DeniedError,
-    MessageError,
-    NotFoundError,
-    RejectedError,
-    SystemUnavailableError,
-    TimedOutError,
-    UnreachableError,
-)
-from arint.message import ENVELOPE_HEADER, Failure, Message, StoredBody, decode_message, encode_envelope, inline
+from arint.bus.subjects import target_of
+from arint.failures import Told, error_of, tell
+from arint.message import ENVELOPE_HEADER, Message, StoredBody, decode_message, encode_envelope, inline
 
 _IDENTITY = "Arint-Id"          # root.id.run.attempt: what a stored message's subject says
 _TIMEOUT = "Arint-Timeout"      # in seconds, not a time of day: clocks differ between machines
 _FAILURE = "Arint-Failure"
-_KNOWN: dict[str, type[ArintError]] = {error.title: error for error in (
-    RejectedError, SystemUnavailableError, NotFoundError, DeniedError, TimedOutError, UnreachableError, MessageError)}
 
 Answerer = Callable[[Message, float], Awaitable[Message]]
 """Given the message and the seconds left for it, returns the answer."""
@@ -44,7 +34,7 @@ async def ask(bus: Bus, subject: str, message: Message, timeout: float, bodies: 
     reply = await bus.request(subject, inline(message), timeout, headers)
     failure = header_lines.find(reply.header, _FAILURE.encode())
     if failure is not None:
-        raise _error(msgspec.json.decode(failure, type=Failure))
+        raise error_of(msgspec.json.decode(failure, type=Told))
     return await _whole(_message(reply), bodies)
 
 
@@ -62,7 +52,7 @@ async def answer(bus: Bus, subject: str, answerer: Answerer, queue: str = "arint
                 if bodies is not None:
                     result = await bodies.lend(result, _store_of(subject))
         except Exception as error:  # user code may raise anything; the caller is told
-            request.respond(b"", {_FAILURE: msgspec.json.encode(_failure(error, subject))})
+            request.respond(b"", {_FAILURE: msgspec.json.encode(tell(error, subject))})
         else:
             request.respond(inline(result), _headers(result))
 
@@ -77,8 +67,8 @@ async def _whole(message: Message, bodies: Bodies | None) -> Message:
 
 
 def _store_of(subject: str) -> str:
-    """The flow token under which a service's lent bodies are kept: that of messages sent to it."""
-    return f"service={subject.partition('.')[2]}"
+    """The flow token under which lent bodies are kept: that of messages sent to the service or flow."""
+    return target_of(subject)
 
 
 def _headers(message: Message) -> dict[str, str | bytes]:
@@ -93,16 +83,3 @@ def _message(reply: Reply) -> Message:
     message = decode_message(reply.body, envelope, root=root, identity=message_id, run=int(run))
     message.attempt = int(attempt)
     return message
-
-
-def _failure(error: Exception, where: str) -> Failure:
-    if isinstance(error, ArintError):
-        return Failure(error.title, error.what, error.where or where, error.remedy or "")
-    return Failure(type(error).__name__, str(error) or type(error).__name__, where)
-
-
-def _error(failure: Failure) -> ArintError:
-    known = _KNOWN.get(failure.kind)
-    if known is None:
-        return MessageError(f"{failure.kind}: {failure.message}", where=failure.where or None)
-    return known(failure.message, where=failure.where or None, remedy=failure.detail or None)

@@ -14,6 +14,7 @@ _NANOSECONDS = 1_000_000_000
 MIB = 2**20
 FLOW_BYTES = 256 * MIB
 LOG_BYTES = 256 * MIB
+CALLS_BYTES = 128 * MIB
 DEAD_BYTES = 128 * MIB
 LEDGER_BYTES = 64 * MIB
 TOPICS_BYTES = 128 * MIB
@@ -60,9 +61,10 @@ def bodies_config(flow: str, replicas: int) -> dict[str, Any]:
 
 
 def core_configs(replicas: int) -> list[dict[str, Any]]:
-    """The streams that every cluster has: actions and topics let go of the oldest, the others refuse."""
+    """The streams that every cluster has: actions, calls and topics let go of the oldest, the others refuse."""
     return [
         _config(subjects.ACTIONS, "a.>", replicas, LOG_BYTES, discard="old", max_age=int(LOG_AGE * _NANOSECONDS)),
+        _config(subjects.CALLS, "i.>", replicas, CALLS_BYTES, discard="old", max_age=int(LOG_AGE * _NANOSECONDS)),
         _config(subjects.DEAD, "d.>", replicas, DEAD_BYTES),
         _config(subjects.LEDGER, "k.>", replicas, LEDGER_BYTES, allow_msg_ttl=True),
         _config(subjects.TOPICS, "t.>", replicas, TOPICS_BYTES, discard="old", duplicate_window=120 * _NANOSECONDS,

@@ -10,7 +10,8 @@ Message streams are logs with one subject a message and stage, root id first, so
     b.<flow>.<message>.<key>.p.<number>                 a part of a large body (stream B-<flow>)
     b.<flow>.<message>.<key>.r.<subject>                what refers to that body, or soon will: an m. or d. subject,
                                                         t.<message> for a topic's, q.<message> for a request's
-    rpc.<service>                                       request/reply, not stored
+    i.<first 8 of the ids>.<writer>.<n>                 records of immediate calls, many in one (stream CALLS)
+    rpc.<service>, rpc.flow=<flow>                      request/reply, not stored
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import hashlib
 from typing import NamedTuple
 
 ACTIONS = "ACTIONS"
+CALLS = "CALLS"
 DEAD = "DEAD"
 LEDGER = "LEDGER"
 TOPICS = "TOPICS"
@@ -134,3 +136,25 @@ def topic(name: str) -> str:
 def rpc(service: str) -> str:
     """The subject on which a service's instances answer requests."""
     return f"rpc.{service}"
+
+
+def rpc_of(target: str) -> str:
+    """The subject for a flow token: `service=price` is the service's, any other a flow's, asked of the runners."""
+    kind, separator, name = target.partition("=")
+    return rpc(name) if separator and kind == "service" else rpc(f"flow={target}")
+
+
+def target_of(subject: str) -> str:
+    """The flow token that a subject of request/reply stands for: `rpc_of` the other way round."""
+    kind, separator, name = subject.partition(".")[2].partition("=")
+    return name if separator and kind == "flow" else f"service={kind}"
+
+
+def calls(bucket: str, writer: str = "", number: int = 0) -> str:
+    """The subject of gathered records, or with no writer the filter for all of a bucket."""
+    return f"i.{bucket}.{writer}.{number}" if writer else f"i.{bucket}.>"
+
+
+def bucket_of(message_id: str) -> str:
+    """Where the record of an immediate call lies: the part of its id that changes once a second."""
+    return message_id[:8]

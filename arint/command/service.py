@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,7 @@ class CommandService:
     """
 
     is_async = True
+    takes_stream = False
 
     def __init__(self, service: Service, setting: Setting, on_change: Callable[[], None] = lambda: None) -> None:
         self.trouble = ""
@@ -93,8 +94,12 @@ class CommandService:
                 return
             await self._serving.wait()
 
-    async def handle(self, message: Message, context: Context, executor: Executor | None = None) -> Reply:
-        """Let it process a message. Raises what it says, or ProgramError if it ended before it had answered."""
+    async def handle(self, message: Message, context: Context, executor: Executor | None = None, *,
+                     body: AsyncIterator[bytes] | None = None, streaming: bool = False) -> Reply:
+        """Let it process a message. Raises what it says, or ProgramError if it ended before it had answered.
+
+        It takes and gives bodies in one piece: `body` and `streaming` mean nothing here.
+        """
         await self.ready()
         assert self._program is not None
         return await self._program.call(message, context)

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from arint.errors import RejectedError
+from arint.errors import MalformedError, RejectedError
 
 DEEPEST = 256
 """Objects and arrays within each other. Deep values overflow the stacks of what reads them: CEL's Rust at 9,000."""
@@ -21,7 +21,7 @@ _TOKENS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
 
 
 def parse_json(body: bytes) -> Any:
-    """The value of a JSON text. Raises RejectedError, which names the place, for all that is none."""
+    """The value of a JSON text. Raises MalformedError, which names the place, for all that is none."""
     if nested_too_deep(body):
         raise _too_deep()
     try:
@@ -30,15 +30,15 @@ def parse_json(body: bytes) -> Any:
         raise json_mistake(body, error) from None
 
 
-def json_mistake(body: bytes, error: Exception) -> RejectedError:
+def json_mistake(body: bytes, error: Exception) -> MalformedError:
     """What msgspec raised, in words."""
     if isinstance(error, RecursionError):
         return _too_deep()
     try:
         body.decode()
     except UnicodeDecodeError as mistake:
-        return RejectedError(f"the body is not UTF-8: byte {mistake.start}")
-    return RejectedError(f"the body is not JSON: {error}" if body.strip() else "the body is empty, not JSON")
+        return MalformedError(f"the body is not UTF-8: byte {mistake.start}")
+    return MalformedError(f"the body is not JSON: {error}" if body.strip() else "the body is empty, not JSON")
 
 
 def write_json(value: Any) -> bytes:
@@ -85,6 +85,6 @@ def _depth(body: bytes) -> int:
     return deepest
 
 
-def _too_deep() -> RejectedError:
-    return RejectedError(f"the body is nested too deep: at most {DEEPEST} objects and arrays within each other",
-                         remedy="the sender must send it otherwise")
+def _too_deep() -> MalformedError:
+    return MalformedError(f"the body is nested too deep: at most {DEEPEST} objects and arrays within each other",
+                          remedy="the sender must send it otherwise")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -40,10 +40,15 @@ class Fork(msgspec.Struct, frozen=True):
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """What a service gave back: the message as it goes on, and what is stored together with it (`ctx.send`)."""
+    """What a service gave back: the message as it goes on, and what is stored together with it (`ctx.send`).
+
+    `stream`: the body in parts, in place of the message's. `returned` is off where the service returned nothing.
+    """
 
     message: Message
     outputs: tuple[Output, ...] = ()
+    stream: AsyncIterator[bytes] | None = None
+    returned: bool = True
 
 
 class Effects(Protocol):

@@ -120,7 +120,8 @@ async def list_messages(link: Link, arguments: ListArguments) -> list[MessageSum
 
 def _is_from_its_start(actions: Sequence[Action]) -> bool:
     """Whether the first thing that happened to the message is among these records, and not older than they are."""
-    return any(action.stage == START and not action.run and action.outcome not in _BY_HAND for action in actions)
+    return any(action.outcome == "answered" or (action.stage == START and not action.run
+                                                and action.outcome not in _BY_HAND) for action in actions)
 
 
 def summary(root: str, actions: Sequence[Action]) -> MessageSummary:
@@ -135,7 +136,7 @@ def summary(root: str, actions: Sequence[Action]) -> MessageSummary:
         id=root, state=state, channel=story.channel, flow=story.flow, stage=last.stage,
         at=min(action.at for action in actions), ended=story.ended if state == story.state else 0.0,
         attempts=max(action.attempt for action in actions), size=max(action.size for action in actions),
-        error=last.error if state in ("dead", "paused") or last.outcome == "failed" else "")
+        error=last.error if state in ("dead", "paused") or last.outcome in ("failed", "answered") else "")
 
 
 async def story_of(link: Link, message: str) -> Story:

@@ -22,7 +22,7 @@ _Named = dict[tuple[_Name, str], list["Hop"]]
 
 _STATE_AFTER: dict[Outcome, HopState] = {
     "accepted": "waiting", "done": "done", "caught": "caught", "failed": "retrying", "suspected": "retrying",
-    "deferred": "paused", "filtered": "filtered", "aggregated": "aggregated", "delayed": "delayed",
+    "deferred": "paused", "answered": "done", "filtered": "filtered", "aggregated": "aggregated", "delayed": "delayed",
     "dead": "dead", "edited": "dead", "replayed": "replayed", "dropped": "dropped",
 }
 
@@ -114,9 +114,11 @@ def _as_tree(hops: Sequence[Hop], stored: Mapping[tuple[str, int, str, str], Inp
     by_time = sorted(hops, key=lambda hop: (hop.stored, hop.run, hop.stage != "start", hop.stage))
     named: _Named = defaultdict(list)
     children: dict[Hop | None, list[Hop]] = defaultdict(list)
+    calls = {hop.message: hop for hop in by_time if hop.attempts and hop.attempts[-1].outcome == "answered"}
     for hop in by_time:
-        known = stored.get(hop.place)
-        children[_parent(hop, named, known.cause if known else "")].append(hop)
+        cause = known.cause if (known := stored.get(hop.place)) else ""
+        # The record of an immediate call does not name what was stored on its way: that names the call as its cause.
+        children[_parent(hop, named, cause) or _caller_of(hop, calls, cause)].append(hop)
         for name in _names_stored_by(hop):
             named[name, ""].append(hop)
             named[name, hop.message].append(hop)
@@ -127,6 +129,12 @@ def _as_tree(hops: Sequence[Hop], stored: Mapping[tuple[str, int, str, str], Inp
         waiting += [(child, len(ordered), depth + 1) for child in reversed(children[hop])]
         ordered.append(msgspec.structs.replace(hop, parent=parent, depth=depth))
     return ordered
+
+
+def _caller_of(hop: Hop, calls: Mapping[str, Hop], cause: str) -> Hop | None:
+    """The immediate call that led to a hop: it caused the hop's message, or this went on without its caller."""
+    found = calls.get(cause) or calls.get(hop.message)
+    return found if found is not hop else None
 
 
 def _parent(hop: Hop, named: _Named, cause: str) -> Hop | None:

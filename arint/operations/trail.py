@@ -10,7 +10,7 @@ import msgspec
 
 from arint.actions import Action
 from arint.bus import subjects
-from arint.bus.subjects import ACTIONS, Place
+from arint.bus.subjects import ACTIONS, CALLS, Place
 from arint.errors import NotFoundError
 from arint.message import Message, size_of
 from arint.operations.story import Input
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _ID_LENGTH = 26
 """Of a ULID: its letters mean the same in both cases, and are stored in upper case."""
+_RECORDS_TOGETHER = 10
+"""Immediate calls in one stored message, at the least that is worth reckoning with."""
 _actions = msgspec.json.Decoder(Action)
 
 
@@ -73,14 +75,37 @@ async def newest_actions(bus: Bus, *, flow: str = "", limit: int) -> list[Action
 
     pattern = f"a.*.*.*.{flow}.>" if flow else "a.>"
     try:
-        return actions_of(await newest(bus, ACTIONS, pattern, limit))
+        actions = actions_of(await newest(bus, ACTIONS, pattern, limit))
+        calls = [one for found in await newest(bus, CALLS, "i.>", -(-limit // _RECORDS_TOGETHER))
+                 for one in calls_of(found.body) if flow in ("", one.flow)]
     except NotFoundError:
         return []
+    return sorted([*actions, *calls], key=lambda one: one.at, reverse=True)[:limit] if calls else actions
 
 
 async def actions_of_root(bus: Bus, root: str) -> list[Action]:
     """All action records of a message from outside, in the order of storing."""
-    return actions_of(await _found(bus, ACTIONS, subjects.tree("a", root)))
+    async with asyncio.TaskGroup() as tasks:
+        stages = tasks.create_task(_found(bus, ACTIONS, subjects.tree("a", root)))
+        call = tasks.create_task(_call(bus, root))
+    return [*call.result(), *actions_of(stages.result())]
+
+
+async def _call(bus: Bus, root: str) -> list[Action]:
+    """The record of an immediate call, which lies among those of the same second."""
+    found = await _found(bus, CALLS, subjects.calls(subjects.bucket_of(root)))
+    return [one for stored in found for one in calls_of(stored.body) if one.root == root]
+
+
+def calls_of(body: bytes) -> list[Action]:
+    """The records that were gathered in one message."""
+    records = []
+    for line in body.split(b"\n"):
+        try:
+            records.append(_actions.decode(line))
+        except msgspec.MsgspecError:
+            continue
+    return records
 
 
 async def follow_actions(bus: Bus) -> AsyncIterator[Action]:
@@ -93,14 +118,14 @@ async def follow_actions(bus: Bus) -> AsyncIterator[Action]:
         if not waiting.full():  # who reads too slowly misses some; the log has them all
             waiting.put_nowait(request.body)
 
-    subscription = await bus.subscribe("a.>", "", arrived)
+    subscriptions = [await bus.subscribe(subject, "", arrived) for subject in ("a.>", "i.>")]
     try:
         while True:
-            body = await waiting.get()
-            if body:  # a batch is committed with an empty message
-                yield _actions.decode(body)
+            for record in calls_of(await waiting.get()):  # a batch is committed with an empty message: none
+                yield record
     finally:
-        await subscription.close()
+        for subscription in subscriptions:
+            await subscription.close()
 
 
 def actions_of(found: Iterable[Found]) -> list[Action]:
@@ -127,7 +152,7 @@ async def _of_root(bus: Bus, root: str) -> Trail | None:
 
     streams = await flow_streams(bus)
     async with asyncio.TaskGroup() as tasks:
-        acted = tasks.create_task(_found(bus, ACTIONS, subjects.tree("a", root)))
+        acted = tasks.create_task(actions_of_root(bus, root))
         died = tasks.create_task(DeadLetters(bus).of_tree(root))
         stored = [tasks.create_task(_found(bus, stream, subjects.tree("m", root))) for stream in streams]
     actions, dead = acted.result(), died.result()
@@ -135,7 +160,7 @@ async def _of_root(bus: Bus, root: str) -> Trail | None:
     if not (actions or dead or inputs):
         return None
     return Trail(root, tuple(StoredInput(one.place, one.at, one.message()) for one in inputs),
-                 tuple(actions_of(actions)), tuple(dead))
+                 tuple(actions), tuple(dead))
 
 
 async def _root_of(bus: Bus, message: str) -> str:

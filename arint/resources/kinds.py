@@ -96,6 +96,8 @@ class Service(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     mode: Literal["replicated", "singleton", "every-node"] = "replicated"
     concurrency: Annotated[int, msgspec.Meta(ge=1, le=10000, description="messages at once in one instance")] = 64
     timeout: Annotated[Duration, msgspec.Meta(description="of one attempt")] = "30s"
+    colocate: Annotated[bool, msgspec.Meta(
+        description="immediate calls run in the listener's own process: faster, but not apart from it")] = False
     config: Annotated[dict[str, Any], msgspec.Meta(description="what `ctx.config` holds")] = {}
     secrets: Annotated[list[Name], msgspec.Meta(description="those that `ctx.secret` may read")] = []
     user: Annotated[Account | None, msgspec.Meta(description="who it runs as; needs an agent that is root")] = None
@@ -130,7 +132,8 @@ class Channel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     transport: str
     spec: dict[str, Any]
     description: str = ""
-    delivery: Literal["guaranteed"] = "guaranteed"
+    delivery: Annotated[Literal["guaranteed", "immediate"], msgspec.Meta(
+        description="guaranteed: stored, then answered; immediate: processed, then answered")] = "guaranteed"
     idempotency_for: Annotated[Duration, msgspec.Meta(description="how long an idempotency key counts")] = "24h"
 
 

@@ -132,6 +132,9 @@ def _meaning(written: dict[str, Any], folder: FilePath) -> Iterator[Mistake]:
         if str(written.get("to")).partition("/")[0] in ("connection", "topic"):
             yield Mistake(("to",), "a channel leads to flow/NAME or service/NAME",
                           "send to a connection or a topic from a flow")
+        used = next((one for name, one in transports().items() if name in written), None)
+        if written.get("delivery") == "immediate" and used is not None and not used.immediate:
+            yield Mistake(("delivery",), f"{used.name} channels cannot give an answer", "guaranteed")
     elif kind == "Secret":
         yield from _secret_source(written)
     elif kind == "Service":

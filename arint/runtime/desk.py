@@ -13,6 +13,8 @@ from arint.bus.committer import Committer, Stored
 from arint.bus.connection import Bus
 from arint.bus.dead import DeadLetters
 from arint.bus.subjects import ACTIONS, TOPICS, Place, stream_of, topic
+from arint.calls.peers import Peers
+from arint.home import Home
 from arint.message import ENVELOPE_HEADER, Claim, Message, encode_envelope, inline
 from arint.meters.families import STORE_DURATION
 from arint.room import Room, Stay
@@ -58,6 +60,7 @@ class Desk:
         self._known_streams: set[str] = set()
         self._dead_letters = DeadLetters(bus)
         self.bodies = Bodies(bus, self.committer, replicas=self._replicas)
+        self.peers = Peers(Home(orders.home), bus, self.bodies)
         self._body_room, self._answer_room = Room(), Room()
         self._actions = Committer(bus, ACTIONS, grouped=self._grouped)
         file = self.home / "log" / f"actions-{orders.instance}.jsonl"
@@ -135,3 +138,4 @@ class Desk:
                              *(committer.close() for committer in self._committers.values()))
         self.journal.close()
         await self._stop_tracing()
+        await self.peers.close()

@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -24,6 +24,10 @@ from arint.plugins import Accepted, FullError, KeyReusedError
 from arint.resources.kinds import Channel
 from arint.resources.quantities import seconds
 from arint.runtime.desk import Desk
+
+if TYPE_CHECKING:
+    from arint.answers import Answer, Request
+    from arint.runtime.immediate import Immediate
 
 START = "start"
 FILL_INTERVAL = 0.5
@@ -50,6 +54,8 @@ class Intake:
         self._sizes: dict[str, int] = {}
         self._arrived: dict[str, int] = {}
         self._disk_full = False
+        self.immediate: Immediate | None = None
+        """Set where there are channels of immediate delivery."""
 
     def update(self, channels: Mapping[str, Channel], limits: Mapping[str, int], secrets: Mapping[str, bytes]) -> None:
         """From now on: these channels; what each flow's stream may hold (bytes); these secrets."""
@@ -61,13 +67,15 @@ class Intake:
 
     async def accept(self, channel: str, body: bytes | AsyncIterator[bytes], *, content_type: str,
                      headers: Mapping[str, str], idempotency_key: str = "", caller: str = "",
-                     correlation_id: str = "", traceparent: str = "", message_id: str = "") -> Accepted:
+                     correlation_id: str = "", traceparent: str = "", message_id: str = "",
+                     variables: Mapping[str, Any] | None = None) -> Accepted:
         """Store one message as the start of the channel's flow; returns when it is on disk."""
         began = time.time()
         flow = self._flows[channel]
         self._refuse_full(flow)
         message = Message.new(b"", content_type=content_type, headers=dict(headers), channel=channel, caller=caller,
-                              traceparent=traceparent, change_set=self._desk.change_set)
+                              traceparent=traceparent, change_set=self._desk.change_set,
+                              variables=dict(variables) if variables else {})
         if message_id:
             message.id = message.root = message_id
         message.body = await self._taken_in(body, flow, message)
@@ -97,6 +105,18 @@ class Intake:
             raise
         tracer.end(message.traceparent, flow=output.flow)
         return stored
+    async def ask(self, channel: str, request: Request, body: bytes | AsyncIterator[bytes], *, timeout: float,
+                  content_type: str, headers: Mapping[str, str], caller: str = "", correlation_id: str = "",
+                  traceparent: str = "") -> Answer:
+        """The outcome of an immediate call."""
+        assert self.immediate is not None
+        return await self.immediate.ask(channel, request, body, timeout, content_type=content_type, headers=headers,
+                                        caller=caller, correlation_id=correlation_id, traceparent=traceparent)
+
+    async def wants_stream(self, channel: str, timeout: float) -> bool:
+        """Does the one who would answer take bodies as streams?"""
+        assert self.immediate is not None
+        return await self.immediate.wants_stream(channel, timeout)
 
     def _refuse_full(self, flow: str) -> None:
         if self._disk_full:
@@ -196,6 +216,8 @@ class Intake:
 
     async def close(self) -> None:
         """Finish what has begun."""
+        if self.immediate is not None:
+            await self.immediate.close()
         await self._ledger.close()
 
 

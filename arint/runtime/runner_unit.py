@@ -5,10 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
+from arint.bus import requests
+from arint.bus.connection import Subscription
 from arint.bus.keeper import Keeper, Watched
+from arint.bus.subjects import rpc_of
 from arint.bus.sweep import Sweeper
+from arint.calls.frames import Hello
+from arint.calls.server import CallServer
+from arint.calls.sockets import name_of
 from arint.errors import MessageError, NotFoundError
 from arint.flows.compile import Program, Stage
 from arint.flows.state import Level, Reply
@@ -20,6 +27,7 @@ from arint.resources.quantities import seconds
 from arint.runtime.callback import Caller
 from arint.runtime.control import Orders
 from arint.runtime.desk import Desk
+from arint.runtime.flow_calls import FlowCalls
 from arint.runtime.orphans import bury_orphans
 from arint.runtime.processor import StageProcessor
 from arint.runtime.programs import Programs
@@ -55,6 +63,9 @@ class RunnerUnit:
         self._watched: list[Watched] = []
         self._pacers: dict[Key, Pacer] = {}
         self._effects = RunnerEffects(self._outlets, desk)
+        self._calls = FlowCalls(desk, self._effects, self._outlets)
+        self._server: CallServer | None = None
+        self._subscriptions: dict[str, Subscription] = {}
         self._keeper = tasks.create_task(Keeper(desk.bus, lambda: self._watched).run(), name="keeper")
         self._counting = tasks.create_task(count_waiting(desk.bus, lambda: self._watched), name="waiting")
         self._sweeper = tasks.create_task(Sweeper(desk.bus).run(), name="sweeper")
@@ -73,6 +84,7 @@ class RunnerUnit:
                 wanted[flow, token] = self._processor(program, stage)
         await self._stages.reconcile(wanted, max_in_flight=IN_FLIGHT)
         self._watched = programs.watched()
+        await self._answer_calls(orders, programs)
         for flow, program in programs.all.items():
             await bury_orphans(self._desk, flow, frozenset(program.stages))
 
@@ -91,6 +103,19 @@ class RunnerUnit:
         if isinstance(step, Delay):
             return delayed(step), 0
         return None, SPLITTING if isinstance(step, Split) else 0
+
+    async def _answer_calls(self, orders: Orders, programs: Programs) -> None:
+        """Flows may be called as a whole: over this runner's socket, or from another node over the bus."""
+        self._calls.update(programs.all)
+        if self._server is None:
+            self._server = CallServer(self._desk.peers.sockets, name_of("runner", orders.instance))
+            await self._server.start(Hello(orders.instance, IN_FLIGHT), self._calls.answer)
+        flows = {flow.name for flow in orders.flows}
+        for gone in [name for name in self._subscriptions if name not in flows]:
+            await self._subscriptions.pop(gone).close(0.0)
+        for name in flows - self._subscriptions.keys():
+            self._subscriptions[name] = await requests.answer(
+                self._desk.bus, rpc_of(name), partial(self._calls.answer_message, name), bodies=self._desk.bodies)
 
     async def _replace_outlets(self, orders: Orders) -> None:
         """Open anew what has changed; a sink in use keeps its connections where it has not."""
@@ -111,7 +136,7 @@ class RunnerUnit:
     @property
     def in_flight(self) -> int:
         """Messages taken and not yet settled."""
-        return self._stages.in_flight
+        return self._stages.in_flight + (self._server.in_flight if self._server is not None else 0)
 
     @property
     def circuits(self) -> dict[str, float]:
@@ -123,7 +148,12 @@ class RunnerUnit:
         self._keeper.cancel()
         self._counting.cancel()
         self._sweeper.cancel()
-        await self._stages.stop(grace)
+        async with asyncio.TaskGroup() as tasks:
+            if self._server is not None:
+                tasks.create_task(self._server.stop(grace))
+            for subscription in self._subscriptions.values():
+                tasks.create_task(subscription.close(grace))
+            tasks.create_task(self._stages.stop(grace))
         await asyncio.gather(*(outlet.close() for outlet in self._outlets.values()))
         await self._effects.close()
 

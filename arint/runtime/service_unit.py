@@ -10,18 +10,24 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from arint import environment
 from arint.accounts import account, become
 from arint.bus import requests
 from arint.bus.connection import Subscription
 from arint.bus.subjects import rpc
+from arint.calls.frames import Hello
+from arint.calls.server import Asked, CallServer
+from arint.calls.sockets import name_of
+from arint.calls.streams import gather
 from arint.command.service import CommandService, Setting
-from arint.errors import MessageError, TimedOutError
+from arint.errors import MessageError, SystemUnavailableError, TimedOutError
 from arint.flows.contracts import Contract, schema_of
 from arint.flows.state import Level, Reply
 from arint.here import refuse_elsewhere
@@ -39,7 +45,7 @@ from arint.runtime.programs import Programs
 from arint.runtime.stages import Key, Stages
 from arint.runtime.watchdog import Watchdog
 from arint.runtime.within import within
-from arint.sdk import Context, Handler
+from arint.sdk import LARGEST_GATHERED, Context, Handler
 
 log = logging.getLogger(__name__)
 _LEVELS = logging.getLevelNamesMapping()
@@ -47,6 +53,8 @@ _LEVELS = logging.getLevelNamesMapping()
 LOOKAHEAD = 4
 """Messages taken from the bus for each that may be worked at: the others are being stored, or wait their turn."""
 MOST_THREADS = 64
+MOST_WAITING = 8
+"""Calls that may wait for each that may be worked at; more are refused."""
 _TOLD = frozenset({"ARINT_DATA", "ARINT_NODE", "ARINT_CLUSTER"})
 """The variables that a program finds in its environment."""
 
@@ -62,6 +70,7 @@ class ServiceUnit:
         self._stages = Stages(desk)
         self._host: Host | None = None
         self._subscription: Subscription | None = None
+        self._server: CallServer | None = None
         self._watchdog = Watchdog()
 
     async def apply(self, orders: Orders) -> None:
@@ -69,6 +78,9 @@ class ServiceUnit:
         service = orders.service
         assert service is not None
         if self._host is None:
+            # Before it may become another user, who could not make it
+            self._server = CallServer(self._desk.peers.sockets, name_of("service", orders.instance))
+            self._server.bind()
             self._host = await self._opened(service, orders)
         self._host.configure(service, orders)
         self._watchdog.watch(seconds(service.timeout))
@@ -83,6 +95,9 @@ class ServiceUnit:
         in_flight = max(service.concurrency * LOOKAHEAD, 256)
         await self._stages.reconcile(wanted, max_in_flight=in_flight)
         if self._subscription is None:
+            assert self._server is not None
+            hello = Hello(orders.instance, service.concurrency, self._host.takes_stream)
+            await self._server.start(hello, self._host.answer_call)
             self._subscription = await requests.answer(self._desk.bus, rpc(service.name), self._host.answer,
                                                         bodies=self._desk.bodies)
 
@@ -105,7 +120,7 @@ class ServiceUnit:
     @property
     def in_flight(self) -> int:
         """Messages taken and not yet settled."""
-        return self._stages.in_flight
+        return self._stages.in_flight + (self._server.in_flight if self._server is not None else 0)
 
     @property
     def trouble(self) -> str:
@@ -118,11 +133,14 @@ class ServiceUnit:
         return self._host.command.ends if self._host is not None and self._host.command is not None else 0
 
     async def stop(self, grace: float) -> None:
-        """Answer no more requests, finish the stages under way, end the program."""
+        """Answer no more calls and requests, finish those under way and the stages, end the program."""
         deadline = asyncio.get_running_loop().time() + grace
-        if self._subscription is not None:
-            await self._subscription.close(grace)
-        await self._stages.stop(grace)
+        async with asyncio.TaskGroup() as tasks:
+            if self._server is not None:
+                tasks.create_task(self._server.stop(grace))
+            if self._subscription is not None:
+                tasks.create_task(self._subscription.close(grace))
+            tasks.create_task(self._stages.stop(grace))
         await self._watchdog.stop()
         if self._host is not None:
             await self._host.close(deadline - asyncio.get_running_loop().time())
@@ -143,6 +161,9 @@ class Host:
         self._timeout = 30.0
         self._stuck = 0
         self._duration = CALL_DURATION.at(service.name)
+        self._waiting = 0
+        self._most_waiting = service.concurrency * MOST_WAITING
+        self.takes_stream = handler.takes_stream
 
     @classmethod
     def load(cls, service: Service, orders: Orders, desk: Desk) -> Host:
@@ -174,13 +195,20 @@ class Host:
 
     async def call(self, service: str, message: Message, idempotency_key: str, timeout: float) -> Reply:
         """Let the user's callable process the message, within its time: from when it may begin."""
-        if self._desk.tracer is None:
-            return await self._call(service, message, idempotency_key, timeout)
-        with self._desk.tracer.around(message, f"call service/{service}", "server", "call", idempotency_key,
-                                      service=service) as traced:
-            return await self._call(service, traced, idempotency_key, timeout)
+        return await self._traced(message, idempotency_key, timeout)
 
-    async def _call(self, service: str, message: Message, idempotency_key: str, timeout: float) -> Reply:
+    async def _traced(self, message: Message, key: str, timeout: float, body: AsyncIterator[bytes] | None = None, *,
+                      streaming: bool = False) -> Reply:
+        if self._desk.tracer is None:
+            return await self._call(message, key, timeout, body, streaming=streaming)
+        service = self._service.name
+        with self._desk.tracer.around(message, f"call service/{service}", "server", "call", key,
+                                      service=service) as traced:
+            return await self._call(traced, key, timeout, body, streaming=streaming)
+
+    async def _call(self, message: Message, idempotency_key: str, timeout: float, body: AsyncIterator[bytes] | None, *,
+                    streaming: bool) -> Reply:
+        service = self._service.name
         limit = min(timeout or self._timeout, self._timeout)
         async with self._slots:
             if self.command is not None:
@@ -189,7 +217,7 @@ class Host:
             context = Context(message, service=service, config=self._config, secrets=self._secrets,
                               deadline=time.time() + limit, request=self._ask,
                               stage=idempotency_key)
-            running = self._handler.handle(message, context, self._threads)
+            running = self._handler.handle(message, context, self._threads, body=body, streaming=streaming)
             try:
                 reply = await within(limit, running)
             except TimeoutError:
@@ -210,18 +238,35 @@ class Host:
             log.error("%d calls hang in threads that cannot be ended: this worker starts anew", self._stuck)
             asyncio.get_running_loop().call_later(1.0, _leave)
 
-    async def answer(self, message: Message, timeout: float) -> Message:
-        """Answer a request. What the callable sends besides is stored before the answer goes."""
-        reply = await self.call(self._service.name, message, message.id, timeout)
+    async def reply(self, message: Message, timeout: float, body: AsyncIterator[bytes] | None = None) -> Reply:
+        """Answer a call. What the callable sends besides is stored before the answer goes.
+
+        Raises SystemUnavailableError where too many wait already.
+        """
+        if self._slots.locked() and self._waiting >= self._most_waiting:
+            raise SystemUnavailableError("more is asked of it than it can do in time",
+                                         where=f"service/{self._service.name}", retry_after=1.0)
+        self._waiting += 1
+        try:
+            reply = await self._traced(message, message.id, timeout, body, streaming=True)
+        finally:
+            self._waiting -= 1
         for output in reply.outputs:
             await self._desk.store(output)
-        return reply.message
+        return reply
+
+    async def answer_call(self, asked: Asked) -> Reply:
+        """Answer who asks over the instance's socket."""
+        return await self.reply(asked.message, asked.timeout, asked.body)
+
+    async def answer(self, message: Message, timeout: float) -> Message:
+        """Answer who asks over the bus, and needs the body in one piece."""
+        return await _in_one_piece(await self.reply(message, timeout))
 
     async def _ask(self, service: str, message: Message, timeout: float) -> Message:
         if service == self._service.name:
             return await self.answer(message, timeout or self._timeout)
-        return await requests.ask(self._desk.bus, rpc(service), message, timeout or self._timeout,
-                                  self._desk.bodies)
+        return await _in_one_piece(await self._desk.peers.ask(f"service={service}", message, timeout or self._timeout))
 
     async def send(self, target: str, message: Message, options: Mapping[str, Any], idempotency_key: str,
                    timeout: float) -> bytes | None:
@@ -253,6 +298,17 @@ def setting_of(service: Service, orders: Orders) -> Setting:
     return Setting(folder=Path(orders.code) if orders.code else home.artifact(service.code),
                    sockets=home.run / "programs", instance=orders.instance, variables=orders.variables,
                    secrets=orders.secrets, config=resolve(service.config, orders.variables), known=known)
+
+
+async def _in_one_piece(reply: Reply) -> Message:
+    if reply.stream is None:
+        return reply.message
+    body = await gather(reply.stream, LARGEST_GATHERED, _too_large)
+    return msgspec.structs.replace(reply.message, body=body)
+
+
+def _too_large() -> MessageError:
+    return MessageError(f"the answer has more than {LARGEST_GATHERED} bytes")
 
 
 def _leave() -> None:

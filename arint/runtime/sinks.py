@@ -81,6 +81,11 @@ class Outlet:
             self._on_change()
             self._prober = self._tasks.create_task(self._probe(), name=f"probe {self.connection.name}")
 
+    @property
+    def probed_in(self) -> float:
+        """Seconds until it is worth asking again, while the circuit is open."""
+        return max(self._circuit.wait(time.monotonic()), 1.0)
+
     async def _probe(self) -> None:
         while not self._circuit.closed:
             await asyncio.sleep(self._circuit.wait(time.monotonic()))

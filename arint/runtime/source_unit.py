@@ -50,10 +50,14 @@ class SourceUnit:
                                 remedy="install it on this node")
         programs = Programs(orders)
         limits: dict[str, int] = {}
+        immediate = {channel.name: channel for channel in orders.channels if channel.delivery == "immediate"}
         for channel in orders.channels:
+            if channel.name in immediate:
+                continue
             flow = flow_of(*channel.to.split("/", 1))
             limits[flow] = programs.limit(flow)
             await programs.ensure(self._desk, flow)
+        await self._serve_immediate(immediate, orders)
         self._intake.update({channel.name: channel for channel in orders.channels}, limits, orders.secrets)
         flows = {flow.name: flow for flow in orders.flows}
         bindings = [binding_of(channel, transport, orders.variables, contract_of(channel.to, flows, orders.contracts))
@@ -63,6 +67,14 @@ class SourceUnit:
             await source.start(self._intake, host=orders.host, port=orders.port)
             self._source = source
         await self._source.update(bindings)
+
+    async def _serve_immediate(self, channels: Mapping[str, Channel], orders: Orders) -> None:
+        if self._intake.immediate is None and channels:
+            from arint.runtime.immediate import Immediate
+
+            self._intake.immediate = Immediate(self._desk, fsync=orders.fsync)
+        if self._intake.immediate is not None:
+            await self._intake.immediate.update(channels, orders)
 
     async def stop(self, grace: float) -> None:
         """Close the door, finish the requests under way."""

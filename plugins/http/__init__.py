@@ -7,7 +7,7 @@ from plugins.http.specs import HttpChannel, HttpConnection, HttpOptions
 
 plugin = Plugin(
     name="http",
-    summary="HTTP: a guaranteed channel that answers 202, and a pooled client for other systems",
+    summary="HTTP: channels that answer 202 once stored, or with the outcome; a pooled client for other systems",
     transports=(
         Transport(
             name="http",
@@ -17,6 +17,7 @@ plugin = Plugin(
             source="plugins.http.listener:HttpSource",
             sink="plugins.http.sink:HttpSink",
             guide="plugins.http.guide:HttpGuide",
+            immediate=True,
         ),
     ),
 )

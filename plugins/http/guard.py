@@ -6,6 +6,7 @@ for each request costs more than the rest of the guard together.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any
@@ -72,6 +73,16 @@ class GuardedProtocol(HttpToolsProtocol):  # type: ignore[misc]
         self._reading_headers = False
         self._reading = False
         self._received = self._content = 0
+        self.working: asyncio.Task[Any] | None = None
+        """What is to be cancelled when the peer goes."""
+        self.lost = False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The peer is gone: nobody waits for the answer."""
+        self.lost = True
+        super().connection_lost(error)
+        if self.working is not None:
+            self.working.cancel()
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; count what belongs to a request that is not complete yet."""
@@ -89,6 +100,7 @@ class GuardedProtocol(HttpToolsProtocol):  # type: ignore[misc]
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         super().on_message_begin()
+        self.scope["state"]["connection"] = self
         self._reading = self._reading_headers = True
         self._received = self._content = 0
         self._due = self._due or self.loop.time() + self.headers_timeout
@@ -109,6 +121,12 @@ class GuardedProtocol(HttpToolsProtocol):  # type: ignore[misc]
         self._reading = False
         self.scope["state"]["complete"] = True
         super().on_message_complete()
+
+    def break_off(self) -> None:
+        """End an answer that cannot be brought to its end, so that its reader sees that it is not whole."""
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+        self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:
         """What came is not HTTP."""
@@ -145,9 +163,7 @@ class Server(uvicorn.Server):  # type: ignore[misc]
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second; sweeps late connections now and then."""
         if counter % SWEEP_TICKS == 0:
-            from asyncio import get_running_loop
-
-            now = get_running_loop().time()
+            now = asyncio.get_running_loop().time()
             for connection in list(self.server_state.connections):
                 connection.cut_if_late(now)
         return bool(await super().on_tick(counter))

@@ -1,36 +1,46 @@
 """The IN side of HTTP: one listener a process, serving all channels.
 
-A request is answered 202 only after the intake returned, which means that the broker has the message on disk. Every
-other answer is a problem document, and means that nothing was stored.
+A request to a guaranteed channel is answered 202 only after the intake returned, which means that the broker has the
+message on disk. Every other answer of such a channel is a problem document, and means that nothing was stored. For
+immediate channels see `plugins.http.immediate`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import socket
-from collections.abc import AsyncIterator, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from arint.calls.streams import close
 from arint.errors import ArintError, ConflictError, TimedOutError, UnreachableError
 from arint.message import LARGEST_BODY
 from arint.meters.families import CHANNEL_DURATION, CHANNEL_REQUESTS
 from arint.plugins import ChannelBinding, FullError, Intake, KeyReusedError
 from plugins.http import problems
 from plugins.http.documents import Documents
+from plugins.http.immediate import Answer, answer
 from plugins.http.problems import Problem
+from plugins.http.requests import (
+    ClientGone,
+    authenticated,
+    body_of,
+    check_headers,
+    forwarded,
+    text,
+    traceparent,
+    variables_of,
+)
 from plugins.http.routes import Route, Routes
 
 if TYPE_CHECKING:
     from plugins.http.guard import Receive, Scope, Send, Server
 
 _log = logging.getLogger(__name__)
-_TRACEPARENT = re.compile(rb"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")
-_LONGEST_KEY = 255
 _LINGER_BYTES = LARGEST_BODY
 _LINGER_SECONDS = 2.0
 CLIENT_GONE = 499
@@ -81,12 +91,27 @@ class HttpSource:
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI application."""
+        state = scope["state"]
+        try:
+            await self._serve(scope, receive, send)
+        except asyncio.CancelledError:
+            if not _is_gone(scope):
+                raise
+        finally:
+            state["connection"].working = None
+            if "route" in state:
+                state["route"].in_flight -= 1
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = perf_counter()
         try:
             status, headers, body = await self._answer(scope, receive)
         except Problem as problem:
             _count(scope, int(problem.status), began)
             await _send_problem(problem, scope, receive, send)
+        except asyncio.CancelledError:
+            _count(scope, CLIENT_GONE, began)
+            raise
         except ClientGone:
             _count(scope, CLIENT_GONE, began)
         except Exception:
@@ -96,7 +121,10 @@ class HttpSource:
         else:
             _count(scope, status, began)
             await send({"type": "http.response.start", "status": status, "headers": headers})
-            await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+            if isinstance(body, bytes):
+                await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+            else:
+                await _send_stream(body, scope, send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
         path, method = scope["path"], scope["method"]
@@ -104,29 +132,33 @@ class HttpSource:
             return await self._status(*found, dict(scope["headers"]))
         if method in ("GET", "HEAD") and not self._routes.knows(path) and (described := self._documents.find(path)):
             return _json(200, self._documents.body(described, dict(scope["headers"])), (b"cache-control", b"no-cache"))
-        route = self._routes.find(path, method)
+        route, values = self._routes.find(path, scope["raw_path"].decode("latin-1"), method)
         scope["state"]["channel"] = route.name
         if route.in_flight >= route.concurrency:
             raise problems.unavailable("too many requests at once", 1)
         route.in_flight += 1
-        try:
-            return await self._accept(route, scope, receive)
-        finally:
-            route.in_flight -= 1
-
-    async def _accept(self, route: Route, scope: Scope, receive: Receive) -> Answer:
+        scope["state"]["route"] = route
         headers = dict(scope["headers"])
-        caller = _authenticated(route, headers)
-        _check_headers(route, scope["headers"], headers)
-        body = await _body(route, scope, receive)
+        caller = authenticated(route, headers)
+        check_headers(route, scope["headers"], headers)
+        if route.rate is not None and (wait := route.rate.refused_for(asyncio.get_running_loop().time())):
+            raise problems.too_many(wait)
+        if route.is_immediate:
+            return await answer(route, values, caller, self._intake, scope, headers, receive)
+        return await self._accept(route, values, caller, scope, headers, receive)
+
+    async def _accept(self, route: Route, values: tuple[str, ...], caller: str, scope: Scope,
+                      headers: dict[bytes, bytes], receive: Receive) -> Answer:
+        body = await body_of(route, scope, receive)
         try:
             accepted = await self._intake.accept(
                 route.name, body, caller=caller,
-                content_type=_text(headers, b"content-type") or "application/octet-stream",
-                headers=_forwarded(route, scope["headers"]),
-                idempotency_key=_text(headers, b"idempotency-key"),
-                correlation_id=_text(headers, b"x-correlation-id"),
-                traceparent=_traceparent(headers),
+                content_type=text(headers, b"content-type") or "application/octet-stream",
+                headers=forwarded(route, scope["headers"]),
+                idempotency_key=text(headers, b"idempotency-key"),
+                correlation_id=text(headers, b"x-correlation-id"),
+                traceparent=traceparent(headers),
+                variables=variables_of(route, values, scope),
             )
         except FullError as error:
             raise problems.unavailable(f"nothing was stored: {error}", error.retry_after) from error
@@ -134,7 +166,7 @@ class HttpSource:
             raise problems.key_reused() from error
         except (UnreachableError, TimedOutError) as error:
             raise problems.unavailable("the store does not answer", 5) from error
-        return _accepted(route, accepted.message_id, accepted.repeated)
+        return _accepted(route, scope["path"], accepted.message_id, accepted.repeated)
 
     async def _status(self, routes: list[Route], message_id: str, headers: dict[bytes, bytes]) -> Answer:
         allowed = [route for route in routes if route.auth.caller(headers) is not None]
@@ -157,13 +189,6 @@ def _count(scope: Scope, status: int, began: float) -> None:
     CHANNEL_DURATION.at(channel).observe(perf_counter() - began)
 
 
-Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
-
-
-class ClientGone(Exception):
-    """The peer closed the connection before its request was complete."""
-
-
 def _bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
@@ -179,83 +204,8 @@ def _bind(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _authenticated(route: Route, headers: dict[bytes, bytes]) -> str:
-    caller = route.auth.caller(headers)
-    if caller is None:
-        raise problems.unauthorized(route.auth.challenge)
-    return caller
-
-
-def _check_headers(route: Route, pairs: list[tuple[bytes, bytes]], headers: dict[bytes, bytes]) -> None:
-    if sum([len(name) + len(value) for name, value in pairs]) > route.largest_headers:
-        raise problems.headers_too_large(route.largest_headers)
-    if not 0 < len(headers.get(b"idempotency-key", b"-")) <= _LONGEST_KEY:
-        raise problems.malformed(f"Idempotency-Key must have between 1 and {_LONGEST_KEY} characters")
-    if len(headers.get(b"x-correlation-id", b"")) > _LONGEST_KEY:
-        raise problems.malformed(f"X-Correlation-Id may have at most {_LONGEST_KEY} characters")
-    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
-        raise problems.encoded()
-    if int(headers.get(b"content-length", b"0")) > route.largest_body:
-        raise problems.too_large(route.largest_body)
-
-
-async def _body(route: Route, scope: Scope, receive: Receive) -> bytes | AsyncIterator[bytes]:
-    """The body where it is here already; else its parts as they arrive."""
-    if "complete" not in scope["state"]:
-        return _parts(route, scope, receive)
-    parts = [part async for part in _parts(route, scope, receive)]
-    return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-async def _parts(route: Route, scope: Scope, receive: Receive) -> AsyncIterator[bytes]:
-    """What arrives within the channel's time and size. Only the time in which the sender is waited for counts."""
-    left, size, more = route.timeout, 0, True
-    loop = asyncio.get_running_loop()
-    while more:
-        began = loop.time()
-        part = await _received(receive, left, route.timeout)
-        left -= loop.time() - began
-        size += len(part["body"])
-        if size > route.largest_body:
-            raise problems.too_large(route.largest_body)
-        more = part["more_body"]
-        if not more:
-            scope["state"]["read"] = True
-        yield part["body"]
-
-
-async def _received(receive: Receive, left: float, limit: float) -> MutableMapping[str, Any]:
-    try:
-        async with asyncio.timeout(max(left, 0.0)):
-            part = await receive()
-    except TimeoutError as error:
-        raise problems.too_slow(f"the request must arrive within {limit:g} seconds") from error
-    if part["type"] != "http.request":
-        raise ClientGone
-    return part
-
-
-def _text(headers: dict[bytes, bytes], name: bytes) -> str:
-    return headers.get(name, b"").decode("latin-1")
-
-
-def _traceparent(headers: dict[bytes, bytes]) -> str:
-    # W3C Trace Context: one that does not parse is as if there were none
-    given = headers.get(b"traceparent", b"")
-    return given.decode() if _TRACEPARENT.match(given) else ""
-
-
-def _forwarded(route: Route, pairs: list[tuple[bytes, bytes]]) -> dict[str, str]:
-    forwarded: dict[str, str] = {}
-    for name, value in pairs:
-        if name not in route.kept_back:
-            key, text = name.decode("latin-1"), value.decode("latin-1")
-            forwarded[key] = f"{forwarded[key]}, {text}" if key in forwarded else text
-    return forwarded
-
-
-def _accepted(route: Route, message_id: str, repeated: bool) -> Answer:
-    address = route.status_address(message_id)
+def _accepted(route: Route, path: str, message_id: str, repeated: bool) -> Answer:
+    address = route.status_address(path, message_id)
     known = ((b"idempotency-replayed", b"true"),) if repeated else ()
     body = f'{{"id":"{message_id}","status":"{address}"}}'.encode()
     return _json(202, body, (b"location", address.encode()), *known)
@@ -263,6 +213,26 @@ def _accepted(route: Route, message_id: str, repeated: bool) -> Answer:
 
 def _json(status: int, body: bytes, *headers: tuple[bytes, bytes]) -> Answer:
     return status, [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *headers], body
+
+
+async def _send_stream(body: AsyncIterator[bytes], scope: Scope, send: Send) -> None:
+    """The parts as they are made, no faster than the caller reads them; a body that breaks off ends the connection."""
+    try:
+        if scope["method"] != "HEAD":
+            async for part in body:
+                if _is_gone(scope):
+                    return
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+    except Exception as error:  # whatever the service raises: the answer cannot be taken back
+        _log.warning("an answer of %s breaks off: %s", scope["path"], error)
+        scope["state"]["connection"].break_off()
+    finally:
+        await close(body)
+
+
+def _is_gone(scope: Scope) -> bool:
+    return bool(scope["state"]["connection"].lost)
 
 
 async def _send_problem(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:

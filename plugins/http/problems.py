@@ -7,7 +7,10 @@ from math import ceil
 
 import msgspec
 
+from arint.statuses import status_of
+
 CONTENT_TYPE = b"application/problem+json"
+MESSAGE_ID = b"x-message-id"
 
 
 class Document(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -81,6 +84,12 @@ def too_large(limit: int) -> Problem:
     return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large", f"the body may have at most {limit} bytes")
 
 
+def wrong_type(allowed: str) -> Problem:
+    """415: the channel takes bodies of other types."""
+    return Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "wrong-type", f"this address takes {allowed}",
+                   headers=((b"accept", allowed.encode()),))
+
+
 def encoded() -> Problem:
     """415: a compressed body, which nothing behind this would read."""
     return Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "content-encoding", "send the body without Content-Encoding",
@@ -99,6 +108,21 @@ def headers_too_large(limit: int) -> Problem:
                    f"the headers may have at most {limit} bytes")
 
 
+def too_many(wait: float) -> Problem:
+    """429: more than the channel's rate."""
+    return Problem(HTTPStatus.TOO_MANY_REQUESTS, "too-many", "more than this address takes in so much time",
+                   headers=(_retry_after(wait),))
+
+
+def of(error: BaseException) -> Problem:
+    """What an error of an immediate call means to its caller, who is told the call's id too."""
+    status = status_of(error)
+    headers = (_retry_after(status.retry_after),) if status.retry_after else ()
+    if message_id := getattr(error, "message_id", ""):
+        headers = (*headers, (MESSAGE_ID, message_id.encode()))
+    return Problem(status.code, status.kind, status.detail, headers=headers)
+
+
 def internal() -> Problem:
     """500: our own fault; the log has it."""
     return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal",
@@ -108,4 +132,8 @@ def internal() -> Problem:
 def unavailable(detail: str, retry_after: float) -> Problem:
     """503: nothing was stored; try again after so many seconds."""
     return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", detail,
-                   headers=((b"retry-after", b"%d" % max(1, ceil(retry_after))),))
+                   headers=(_retry_after(retry_after),))
+
+
+def _retry_after(seconds: float) -> tuple[bytes, bytes]:
+    return b"retry-after", b"%d" % max(1, ceil(seconds))

@@ -9,15 +9,19 @@ import msgspec
 from arint.message import LARGEST_BODY
 from arint.resources.kinds import Duration, SecretReference, Size
 from arint.resources.quantities import octets
+from plugins.http.paths import segments_of
 
 LARGEST_HEADERS = 512 * 2**10
 
 Path = Annotated[str, msgspec.Meta(pattern=r"^/[^\s?#]*$", max_length=1024,
-                                   description="begins with /, without query or fragment")]
+                                   description="begins with /, without query or fragment; {id} stands for any segment")]
 HeaderName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$", max_length=128,
                                          description="an HTTP header's name")]
 HeaderValue = Annotated[str, msgspec.Meta(pattern=r"^[^\r\n\x00]*$", description="one line")]
-Method = Literal["POST", "PUT", "PATCH"]
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+MediaType = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9!#$&^_.+-]+/([a-z0-9!#$&^_.+-]+|\*)$",
+                                        description="such as application/json, or text/*")]
+RatePattern = Annotated[str, msgspec.Meta(pattern=r"^[1-9]\d{0,8}/(s|m|h)$", description="such as 100/s, 5/m, 1000/h")]
 
 
 def _exactly_one(what: str, given: dict[str, object]) -> None:
@@ -45,12 +49,16 @@ class ChannelAuth(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
 
 
 class ChannelLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What one request may use. `timeout` is for the whole body to arrive; a larger `body` is answered 413."""
+    """What one request may use. A larger `body` is answered 413.
+
+    `timeout` is for the whole body to arrive; with immediate delivery, for the answer too.
+    """
 
     body: Size = "1MiB"
     headers: Size = "32KiB"
     timeout: Duration = "15s"
     concurrency: Annotated[int, msgspec.Meta(ge=1, le=100_000, description="requests at once")] = 2048
+    rate: Annotated[RatePattern | None, msgspec.Meta(description="on each node; more is answered 429")] = None
 
     def __post_init__(self) -> None:
         if octets(self.body) > LARGEST_BODY:
@@ -60,14 +68,22 @@ class ChannelLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
 
 
 class HttpChannel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """An address that takes messages: 202 with the message's id once it is stored."""
+    """An address that takes messages: 202 with the message's id once it is stored; or, immediate, the outcome.
+
+    With path parameters, such as `/orders/{id}`, it takes every path of that form that no other channel names exactly.
+    """
 
     path: Path
     methods: Annotated[tuple[Method, ...], msgspec.Meta(min_length=1)] = ("POST",)
+    content_types: Annotated[tuple[MediaType, ...], msgspec.Meta(
+        description="bodies of other types are answered 415; any where empty")] = ()
     auth: ChannelAuth | None = None
     limits: ChannelLimits = ChannelLimits()
     openapi: Annotated[bool | Path, msgspec.Meta(
         description="where its OpenAPI document is; /openapi/NAME.json by default, nowhere if false")] = True
+
+    def __post_init__(self) -> None:
+        segments_of(self.path)
 
 
 class HeaderAuth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -35,7 +35,8 @@ class Intake:
 
     async def accept(self, channel: str, body: bytes | AsyncIterator[bytes], *, content_type: str,
                      headers: Mapping[str, str], idempotency_key: str = "", caller: str = "",
-                     correlation_id: str = "", traceparent: str = "", message_id: str = "") -> Accepted:
+                     correlation_id: str = "", traceparent: str = "", message_id: str = "",
+                     variables: Mapping[str, Any] | None = None) -> Accepted:
         if not isinstance(body, bytes):
             body = b"".join([part async for part in body])
         self.waiting.set()
@@ -50,7 +51,7 @@ class Intake:
         self.keys[caller, idempotency_key] = (identity, body)
         self.stored[identity] = {"channel": channel, "body": body, "content_type": content_type,
                                  "headers": dict(headers), "caller": caller, "correlation_id": correlation_id,
-                                 "traceparent": traceparent}
+                                 "traceparent": traceparent, "variables": variables}
         return Accepted(identity)
 
     async def status(self, message_id: str) -> dict[str, Any] | None:

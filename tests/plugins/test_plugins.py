@@ -37,7 +37,7 @@ def test_to_know_them_loads_neither_server_nor_driver() -> None:
 @pytest.mark.parametrize(("spec", "written", "told"), [
     (HttpChannel, {"path": "orders"}, "path"),
     (HttpChannel, {"path": "/orders?a=1"}, "path"),
-    (HttpChannel, {"path": "/o", "methods": ["GET"]}, "methods"),
+    (HttpChannel, {"path": "/o", "methods": ["TRACE"]}, "methods"),
     (HttpChannel, {"path": "/o", "methods": []}, "methods"),
     (HttpChannel, {"path": "/o", "auth": {}}, "exactly one of api_key, basic"),
     (HttpChannel, {"path": "/o", "auth": {"api_key": "plain text"}}, "api_key"),

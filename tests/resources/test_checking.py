@@ -45,7 +45,8 @@ def paths(value: Any, expected: Any) -> list[tuple[Any, ...]]:
 
 
 def test_all_of_them_in_the_order_written() -> None:
-    written = {"path": "x", "methods": ["GET", "POST", 1], "auth": {"api_key": "k", "basic": {"user": 1}}, "limit": {}}
+    written = {"path": "x", "methods": ["TRACE", "POST", 1], "auth": {"api_key": "k", "basic": {"user": 1}},
+               "limit": {}}
     assert paths(written, HttpChannel) == [
         ("path",), ("methods", 0), ("methods", 2), ("auth", "api_key"), ("auth", "basic", "user"), ("auth", "basic"),
         ("limit",)]
