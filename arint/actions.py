@@ -20,8 +20,8 @@ ENDS: frozenset[Outcome] = frozenset({"done", "filtered", "aggregated", "dead", 
 class Action(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One attempt. `at` is seconds since the epoch, `took` in seconds; `to` are the stages stored next.
 
-    `parts`: how many messages a step made of this one. `error_at` is the line of the
-    service's code that raised: `price.py:31`. Of an immediate call: the `status` that its caller was answered, and how many bytes (`answered`).
+    `parts`: how many messages a step made of this one. `error_at` is the line of the service's code that raised:
+    `price.py:31`. Of an immediate call: the `status` that its caller was answered, and how many bytes (`answered`).
     """
 
     root: str
