@@ -201,6 +201,28 @@ name: orders
 steps:
   - send: {to: connection/partner, method: PUT, path: /orders, expect: [200, 201]}
 """,
+    "mail": """\
+kind: Connection
+name: post
+mail:
+  host: smtp.example.com
+  from: Orders <orders@example.com>
+  auth: {user: orders, password: {secret: mail-password}}
+---
+kind: Flow
+name: invoices
+steps:
+  - send:
+      to: connection/post
+      recipients: ["{{ body.customer.email }}"]
+      subject: Your order {{ body.id }}
+      text: "Thank you, {{ body.customer.name }}. Your invoice is attached."
+      attachments: [{name: "invoice-{{ body.id }}.json"}]
+---
+kind: Secret
+name: mail-password
+from: {env: MAIL_PASSWORD}
+""",
     "sql": """\
 kind: Connection
 name: warehouse

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -79,9 +80,10 @@ class Template:
         pieces = _HOLE.split(text)
         self._parts = [expression(piece.strip()) if index % 2 else piece for index, piece in enumerate(pieces)]
 
-    def fill(self, state: State) -> str:
-        """The text for this message. Raises RejectedError."""
-        return "".join(part if isinstance(part, str) else as_text(part.evaluate(state)) for part in self._parts)
+    def fill(self, state: State, quote: Callable[[str], str] = str) -> str:
+        """The text for this message, each value in it `quote`d. Raises RejectedError."""
+        return "".join(part if isinstance(part, str) else quote(as_text(part.evaluate(state)))
+                       for part in self._parts)
 
 
 @lru_cache(maxsize=4096)
