@@ -40,6 +40,7 @@ class ChannelBinding(msgspec.Struct, frozen=True):
     """A channel as its source meets it: `spec` is the plugin's own channel struct, variables already resolved.
 
     `payload` and `result` are JSON Schemas of what its target takes and returns, as far as they are known.
+    `connections` are the specs, by name, of the connections that it is said to take `from`.
     """
 
     name: str
@@ -49,6 +50,14 @@ class ChannelBinding(msgspec.Struct, frozen=True):
     description: str = ""
     payload: dict[str, Any] | None = None
     result: dict[str, Any] | None = None
+    connections: Mapping[str, Any] = {}
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """How far a source has come with a channel. `value` is None where nothing was kept yet."""
+
+    value: bytes | None = None
+    sequence: int = 0
 
 
 class Intake(Protocol):
@@ -82,6 +91,21 @@ class Intake(Protocol):
         """Does the one who would answer take bodies as streams? Else `ask` is given them whole."""
         ...
 
+    async def is_known(self, message_id: str) -> bool:
+        """Was this message accepted before, though its flow's stream may have let go of it since?
+
+        A source asks before `accept` where it may be taking something again, such as after a crash.
+        """
+        ...
+
+    async def mark(self, channel: str) -> Mark:
+        """How far the channel's source has come."""
+        ...
+
+    async def set_mark(self, channel: str, value: bytes, before: Mark) -> Mark:
+        """Keep how far it has come; `before` is the mark that this one follows. Raises ConflictError or FullError."""
+        ...
+
     async def status(self, message_id: str) -> dict[str, Any] | None:
         """Where a message stands: {"id", "state": "accepted|processing|done|dead", "stage", "attempts"}, or None."""
         ...
@@ -92,7 +116,11 @@ class Intake(Protocol):
 
 
 class Source(Protocol):
-    """Carries messages in. One instance a process serves all channels of its plugin."""
+    """Carries messages in. One instance a process serves all channels of its plugin.
+
+    It may have `trouble`, text that says why it does not do its work, and `circuits`, connections that are away with
+    since when: both are shown with its instance.
+    """
 
     async def start(self, intake: Intake, *, host: str, port: int) -> None:
         """Open what is needed; listeners bind `host:port`."""

@@ -224,6 +224,16 @@ name: mail-password
 from: {env: MAIL_PASSWORD}
 """,
     "sql": """\
+kind: Channel
+name: orders-in
+sql:
+  from: connection/warehouse
+  query: select id, customer, total from web_orders
+  by: key
+  key: id
+  every: 2s
+to: flow/orders
+---
 kind: Connection
 name: warehouse
 sql:

@@ -11,8 +11,8 @@ import msgspec
 
 from arint.errors import NotFoundError
 from arint.flows.contracts import Contract
-from arint.resources.graph import references, secrets_of
-from arint.resources.kinds import Channel, Flow, Resource, Service
+from arint.resources.graph import references, secrets_of, taken_from
+from arint.resources.kinds import Channel, Connection, Flow, Resource, Service
 from arint.runtime.control import BusSettings, Orders
 from arint.tracing.settings import TraceSettings
 from nodeagent.configuration import Configuration
@@ -85,7 +85,13 @@ def _for_source(common: Orders, transport: str, configuration: Configuration, po
     return msgspec.structs.replace(
         common, role="source", source=transport, port=port, channels=channels, flows=flows,
         contracts={name: contracts[name] for name in sorted(met & contracts.keys())},
-        services=tuple(configuration.services[name] for name in sorted(services)))
+        services=tuple(configuration.services[name] for name in sorted(services)),
+        connections=_taken_from(channels, configuration))
+
+
+def _taken_from(channels: Iterable[Channel], configuration: Configuration) -> tuple[Connection, ...]:
+    names = set().union(*(taken_from(channel) for channel in channels))
+    return tuple(configuration.connections[name] for name in sorted(names & configuration.connections.keys()))
 
 
 def _for_service(common: Orders, task: Task, configuration: Configuration, code: str,
@@ -110,7 +116,7 @@ def _reads(task: Task, configuration: Configuration) -> list[Resource]:
     if task.service.startswith(SYSTEM):
         transport = task.service.removeprefix(SYSTEM)
         channels = [one for one in configuration.channels.values() if one.transport == transport]
-        return [*channels, *_colocated(channels, configuration)]
+        return [*channels, *_colocated(channels, configuration), *_taken_from(channels, configuration)]
     return [_declared(task, configuration)]
 
 

@@ -17,6 +17,7 @@ LOG_BYTES = 256 * MIB
 CALLS_BYTES = 128 * MIB
 DEAD_BYTES = 128 * MIB
 LEDGER_BYTES = 64 * MIB
+MARKS_BYTES = 16 * MIB
 TOPICS_BYTES = 128 * MIB
 LOG_AGE = 7 * 86400.0
 TOPICS_AGE = 86400.0
@@ -67,6 +68,7 @@ def core_configs(replicas: int) -> list[dict[str, Any]]:
         _config(subjects.CALLS, "i.>", replicas, CALLS_BYTES, discard="old", max_age=int(LOG_AGE * _NANOSECONDS)),
         _config(subjects.DEAD, "d.>", replicas, DEAD_BYTES),
         _config(subjects.LEDGER, "k.>", replicas, LEDGER_BYTES, allow_msg_ttl=True),
+        _config(subjects.MARKS, "n.>", replicas, MARKS_BYTES, discard="old", max_msgs_per_subject=1),
         _config(subjects.TOPICS, "t.>", replicas, TOPICS_BYTES, discard="old", duplicate_window=120 * _NANOSECONDS,
                 max_age=int(TOPICS_AGE * _NANOSECONDS)),
     ]
@@ -89,7 +91,7 @@ async def ensure_flow(bus: Bus, flow: str, *, max_bytes: int = FLOW_BYTES, repli
 
 
 async def ensure_core(bus: Bus, *, replicas: int = 1) -> None:
-    """The streams ACTIONS, DEAD, LEDGER and TOPICS."""
+    """The streams ACTIONS, DEAD, LEDGER, MARKS and TOPICS."""
     for config in core_configs(replicas):
         await ensure(bus, config)
 

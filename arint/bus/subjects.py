@@ -6,6 +6,7 @@ Message streams are logs with one subject a message and stage, root id first, so
     a.<root>.<message>.<run>.<flow>.<stage>.<attempt>   what became of one attempt (stream ACTIONS)
     d.<root>.<message>.<run>.<flow>.<stage>             a dead letter (stream DEAD)
     k.<channel>.<hash of caller and key>                a claim of an idempotency key (stream LEDGER)
+    n.<channel>                                         how far a source has come (stream MARKS)
     t.<topic>                                           a topic (stream TOPICS)
     b.<flow>.<message>.<key>.p.<number>                 a part of a large body (stream B-<flow>)
     b.<flow>.<message>.<key>.r.<subject>                what refers to that body, or soon will: an m. or d. subject,
@@ -23,6 +24,7 @@ ACTIONS = "ACTIONS"
 CALLS = "CALLS"
 DEAD = "DEAD"
 LEDGER = "LEDGER"
+MARKS = "MARKS"
 TOPICS = "TOPICS"
 BODIES = "B-"  # the streams of large bodies, one a flow
 ARTIFACTS = "arint-artifacts"  # the object store's bucket
@@ -126,6 +128,11 @@ def claim(channel: str, caller: str, key: str) -> str:
     """The ledger's subject for a caller's idempotency key."""
     digest = hashlib.sha256("\x1f".join((caller, key)).encode()).hexdigest()
     return f"k.{channel}.{digest[:32]}"
+
+
+def mark(channel: str) -> str:
+    """The subject of a channel's mark."""
+    return f"n.{channel}"
 
 
 def topic(name: str) -> str:

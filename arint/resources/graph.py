@@ -63,6 +63,12 @@ def secrets_of(resource: Resource) -> set[str]:
     return {found.target.partition("/")[2] for found in references(resource) if found.target.startswith("Secret/")}
 
 
+def taken_from(resource: Resource) -> set[str]:
+    """The names of the connections that a channel takes its messages from; it needs all that they need."""
+    return {found.target.partition("/")[2] for found in references(resource)
+            if found.transport and found.target.startswith("Connection/")}
+
+
 def users(resources: Iterable[Resource], target: str) -> list[str]:
     """The keys of the resources that refer to `target` (`Kind/name`), itself left out."""
     return sorted(key for resource in resources

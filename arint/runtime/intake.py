@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from arint.actions import ENDS, Action
-from arint.bus import ledger, lookup, streams
+from arint.bus import ledger, lookup, marks, streams
 from arint.bus.bodies import PART, Upload
 from arint.bus.committer import Stored
 from arint.bus.subjects import ACTIONS, Place, bodies_of, flow_of, parse_place, stream_of, tree
 from arint.errors import ArintError, NotFoundError, RejectedError
 from arint.flows.state import Output
 from arint.message import LARGEST_BODY, LARGEST_INLINE, Message, StoredBody
-from arint.plugins import Accepted, FullError, KeyReusedError
+from arint.plugins import Accepted, FullError, KeyReusedError, Mark
 from arint.resources.kinds import Channel
 from arint.resources.quantities import seconds
 from arint.runtime.desk import Desk
@@ -46,6 +46,7 @@ class Intake:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._ledger = ledger.Ledger(desk.bus)
+        self._marks = marks.Marks(desk.bus)
         self._channels: dict[str, Channel] = {}
         self._flows: dict[str, str] = {}
         self._limits: dict[str, int] = {}
@@ -85,7 +86,7 @@ class Intake:
             claim = await self._claim(channel, caller, idempotency_key, message)
             repeated = not claim.own
             message.id = message.root = claim.message_id
-            if repeated and await self._is_known(message.id):
+            if repeated and await self.is_known(message.id):
                 return Accepted(message.id, repeated=True)
         stored = await self._store(Output(flow, START, message), began)
         repeated = repeated or stored.duplicate
@@ -170,9 +171,17 @@ class Intake:
             raise KeyReusedError(key)
         return claim
 
-    async def _is_known(self, message_id: str) -> bool:
+    async def is_known(self, message_id: str) -> bool:
         """Has the action log anything of it? Then its input was stored, even if it is trimmed by now."""
         return bool(await lookup.look_up(self._desk.bus, ACTIONS, tree("a", message_id), limit=1))
+
+    async def mark(self, channel: str) -> Mark:
+        """How far the channel's source has come."""
+        return await self._marks.read(channel)
+
+    async def set_mark(self, channel: str, value: bytes, before: Mark) -> Mark:
+        """Keep how far it has come."""
+        return await self._marks.write(channel, value, before)
 
     async def status(self, message_id: str) -> dict[str, Any] | None:
         """Where a message stands, from its stages and its action records."""
@@ -219,6 +228,7 @@ class Intake:
         if self.immediate is not None:
             await self.immediate.close()
         await self._ledger.close()
+        await self._marks.close()
 
 
 async def _whole(body: bytes) -> AsyncIterator[bytes]:

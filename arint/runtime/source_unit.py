@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -11,7 +11,8 @@ from arint.bus.subjects import flow_of
 from arint.errors import NotFoundError
 from arint.flows.contracts import Contract, contract_of
 from arint.plugins import ChannelBinding, Source, Transport, load, transports
-from arint.resources.kinds import Channel
+from arint.resources.graph import taken_from
+from arint.resources.kinds import Channel, Connection
 from arint.resources.variables import resolve
 from arint.runtime.control import Orders
 from arint.runtime.desk import Desk
@@ -20,20 +21,22 @@ from arint.runtime.programs import Programs
 
 
 def binding_of(channel: Channel, transport: Transport, variables: Mapping[str, str],
-               contract: Contract) -> ChannelBinding:
+               contract: Contract, connections: Iterable[Connection] = ()) -> ChannelBinding:
     """A channel as its transport is given it. Raises msgspec.ValidationError for a spec that is none."""
     assert transport.channel is not None
+    needed = taken_from(channel)
+    sources = {one.name: msgspec.convert(resolve(one.spec, variables), transport.connection)
+               for one in connections if one.name in needed and transport.connection is not None}
     return ChannelBinding(channel.name, msgspec.convert(resolve(channel.spec, variables), transport.channel),
-                          channel.to, channel.delivery, channel.description, contract.payload, contract.result)
+                          channel.to, channel.delivery, channel.description, contract.payload, contract.result,
+                          sources)
 
 
 class SourceUnit:
     """Starts the transport's source once, and tells it of every change of its channels."""
 
-    circuits: dict[str, float] = {}  # noqa: RUF012 - never written to: a source has none
     contract = None
     in_flight = 0
-    trouble = ""
     restarts = 0
 
     def __init__(self, desk: Desk, tasks: asyncio.TaskGroup) -> None:
@@ -60,7 +63,8 @@ class SourceUnit:
         await self._serve_immediate(immediate, orders)
         self._intake.update({channel.name: channel for channel in orders.channels}, limits, orders.secrets)
         flows = {flow.name: flow for flow in orders.flows}
-        bindings = [binding_of(channel, transport, orders.variables, contract_of(channel.to, flows, orders.contracts))
+        bindings = [binding_of(channel, transport, orders.variables, contract_of(channel.to, flows, orders.contracts),
+                               orders.connections)
                     for channel in orders.channels]
         if self._source is None:
             source: Source = load(transport.source)()
@@ -76,11 +80,19 @@ class SourceUnit:
         if self._intake.immediate is not None:
             await self._intake.immediate.update(channels, orders)
 
+    @property
+    def circuits(self) -> dict[str, float]:
+        """Connections that are away, where the source takes from some."""
+        return dict(getattr(self._source, "circuits", {}))
+
+    @property
+    def trouble(self) -> str:
+        """What the source says of itself."""
+        return str(getattr(self._source, "trouble", ""))
+
     async def stop(self, grace: float) -> None:
         """Close the door, finish the requests under way."""
         if self._source is not None:
             await self._source.stop(grace)
         self._measuring.cancel()
         await self._intake.close()
-
-

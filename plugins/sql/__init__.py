@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from arint.plugins import Plugin, Transport
-from plugins.sql.specs import SqlConnection, SqlOptions
+from plugins.sql.specs import SqlChannel, SqlConnection, SqlOptions
 from plugins.sql.steps import Query
 
 plugin = Plugin(
     name="sql",
     summary="SQL: statements in one transaction, done once a message; queries; rows that become messages",
     transports=(
-        Transport(name="sql", connection=SqlConnection, options=SqlOptions, sink="plugins.sql.sink:SqlSink"),
+        Transport(name="sql", channel=SqlChannel, connection=SqlConnection, options=SqlOptions,
+                  source="plugins.sql.source:SqlSource", sink="plugins.sql.sink:SqlSink", mode="singleton"),
     ),
     steps=(Query,),
 )

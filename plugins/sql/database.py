@@ -10,7 +10,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ import msgspec
 from sqlalchemy import URL, Connection, CursorResult, text
 
 from arint.errors import ArintError, RejectedError, SystemUnavailableError
+from arint.plugins import FullError
 from plugins.sql import delivered, rows
 from plugins.sql.engines import LIMIT, MOST, READS, Opened, engine_for
 from plugins.sql.failures import CancelledError, ContendedError, LockedError, translated
@@ -36,6 +37,14 @@ T = TypeVar("T")
 
 class Alone(Exception):
     """The messages of this batch are to be delivered one by one."""
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A row: the values by which it is known, its JSON, and its columns."""
+
+    values: tuple[Any, ...]
+    body: bytes
+    columns: dict[str, Any]
 
 
 class Job:
@@ -108,6 +117,49 @@ class Database:
         self._forget_old_keys(len(plans))
         return outcome
 
+    def rows(self, job: Job, statement: str, bound: Mapping[str, Any], order: Sequence[str], most: int,
+             largest: int) -> list[Row]:
+        """The rows of a query that only reads."""
+        with self.transaction(job, reads=True) as connection:
+            return self.rows_in(connection, statement, bound, order, most, largest)
+
+    def rows_in(self, connection: Connection, statement: str, bound: Mapping[str, Any], order: Sequence[str],
+                most: int, largest: int) -> list[Row]:
+        """The rows of a query, with the values of the columns `order`: at most `most`, and fewer if they are large.
+
+        Raises RejectedError where the query does not have these columns.
+        """
+        where = f"{self._where}, query"
+        with self.run(connection, parsed(statement), dict(bound), "query", stream_results=True) as result:
+            names = rows.unique(result.keys(), where)
+            missing = [column for column in order if column not in names]
+            if missing:
+                raise RejectedError(f'there is no column "{missing[0]}"', where=where,
+                                    remedy=f"its columns are {', '.join(names)}")
+            found: list[Row] = []
+            size = 0
+            try:
+                for row in result.mappings():
+                    body = next(rows.encoded([row], clock=self._clock))
+                    size += len(body)
+                    found.append(Row(tuple(row[column] for column in order), body, dict(row)))
+                    if len(found) == most or size > largest:
+                        break
+            except Exception as error:
+                raise translated(error, where) from None
+            return found
+
+    @property
+    def is_file(self) -> bool:
+        """SQLite: one writer at a time, in any process."""
+        return self._url.get_backend_name() == "sqlite"
+
+    @property
+    def quote(self) -> Callable[[str], str]:
+        """How this database writes a column's name."""
+        preparer = self._open().engine.dialect.identifier_preparer
+        return preparer.quote
+
     def check(self, job: Job) -> None:
         """Is the database there, and free to write to? Raises SystemUnavailableError."""
         with self.transaction(job) as connection:
@@ -131,7 +183,7 @@ class Database:
                 driver = connection.connection.dbapi_connection
                 with job.running(lambda: opened.end(driver)), connection.begin():
                     yield connection
-        except (ArintError, delivered.RepeatedError):
+        except (ArintError, delivered.RepeatedError, FullError):
             raise
         except Exception as error:
             raise translated(error, f"{self._where}{place}", reading=reads) from None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 import msgspec
 
 from arint.resources.kinds import Duration, SecretReference
+from plugins.sql.wording import only_reads, parameters_of
 
 DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql",
            "mariadb": "mariadb+pymysql"}
@@ -17,7 +19,9 @@ LARGEST_ANSWER = 512 * 2**10
 
 Statement = Annotated[str, msgspec.Meta(min_length=1, description="one SQL statement; values only as :name")]
 ParameterName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-Column = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=63,
+COLUMN = r"^[A-Za-z_][A-Za-z0-9_]{0,62}$"
+_MOST_KEYS = 8
+Column = Annotated[str, msgspec.Meta(pattern=COLUMN,
                                      description="a column's name in the answer; letters, digits, _")]
 DottedPath = Annotated[str, msgspec.Meta(pattern=r"^[^.\s]+(\.[^.\s]+)*$",
                                          description="a dotted path into the message, such as body.lines")]
@@ -110,3 +114,60 @@ class QuerySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
         description="it changes something: done once a message, the answer kept; taken from the words if not said")
     ] = None
     timeout: Duration | None = None
+
+
+class SqlChannel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """A table that is polled: each row becomes one message, whose body is the row as JSON.
+
+    `by: key` for rows that are only added: those behind the greatest `key` so far. `by: time` for rows that change:
+    those whose `time` is later than the latest so far; a changed row is a message of its own. `by: flag` for a table
+    that says itself what is to be taken: `taken` is run for each row, in the transaction in which it was read, once
+    its message is stored. In `taken`, `:name` is the row's column.
+    """
+
+    source: Annotated[From, msgspec.Meta(description="connection/NAME of a database")] = msgspec.field(name="from")
+    query: Annotated[Statement, msgspec.Meta(description="a select, without order by, limit and parameters")]
+    by: Literal["key", "time", "flag"]
+    key: Annotated[str | list[str], msgspec.Meta(description="the column, or columns, by which a row is known")]
+    time: Annotated[Column, msgspec.Meta(description="by time: the column that says when a row changed")] = ""
+    taken: Annotated[str, msgspec.Meta(description="by flag: what marks a row as taken")] = ""
+    every: Annotated[Duration, msgspec.Meta(description="how often it is looked, where nothing waits")] = "1s"
+    overlap: Annotated[Duration, msgspec.Meta(
+        description="how long is waited for rows that were begun earlier and are committed later")] = "10s"
+    batch: Annotated[int, msgspec.Meta(ge=1, le=5000, description="rows taken at once")] = 500
+    start: Annotated[Literal["beginning", "now"], msgspec.Meta(
+        description="with the rows that are there already, or with those that come")] = "beginning"
+    timeout: Annotated[Duration, msgspec.Meta(description="of one query")] = "30s"
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The columns by which a row is known."""
+        return (self.key,) if isinstance(self.key, str) else tuple(self.key)
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The columns in whose order rows are taken."""
+        return (self.time, *self.keys) if self.by == "time" else self.keys
+
+    def __post_init__(self) -> None:
+        _check_channel(self)
+
+
+def _check_channel(spec: SqlChannel) -> None:
+    """What the fields say of each other. Raises ValueError."""
+    # msgspec 0.22 crashes on a union of text with a pattern and a list
+    wrong = next((column for column in spec.keys if not re.fullmatch(COLUMN, column)), None)
+    if wrong is not None or not 1 <= len(spec.keys) <= _MOST_KEYS:
+        raise ValueError(f"key: a column's name, or up to {_MOST_KEYS} of them: letters, digits, _")
+    if bool(spec.time) != (spec.by == "time"):
+        raise ValueError("time: it belongs to `by: time`, which needs it")
+    if bool(spec.taken) != (spec.by == "flag"):
+        raise ValueError("taken: it belongs to `by: flag`, which needs it")
+    if spec.by == "key" and len(spec.keys) > 1:
+        raise ValueError("key: `by: key` goes by one column; several are for `by: time` and `by: flag`")
+    if spec.query.rstrip().endswith(";"):
+        raise ValueError("query: without a semicolon at its end")
+    if not only_reads(spec.query):
+        raise ValueError("query: it must be a select")
+    if parameters_of(spec.query):
+        raise ValueError(f"query: there is nothing that :{parameters_of(spec.query)[0]} could be filled with")

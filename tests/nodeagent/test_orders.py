@@ -61,6 +61,17 @@ def test_the_runner_gets_everything_as_it_is_written() -> None:
     assert orders.secrets == {}
 
 
+def test_a_source_that_takes_from_a_connection_gets_it_with_its_secrets() -> None:
+    declared = configuration(
+        Secret(name="pw"), Secret(name="other"), Flow(name="f", steps=[{"log": "x"}]),
+        Connection(name="shop", transport="sql", spec={"url": "postgresql://u@h/d", "password": {"secret": "pw"}}),
+        Connection(name="else", transport="sql", spec={"url": "mysql://u@h/d", "password": {"secret": "other"}}),
+        Channel(name="rows", to="flow/f", transport="sql", spec={"from": "connection/shop", "query": "select 1"}))
+    orders = orders_for(Task("sql-1", "system/sql"), declared, AROUND, secrets={"pw": b"1", "other": b"2"})
+    assert [connection.name for connection in orders.connections] == ["shop"]
+    assert orders.secrets == {"pw": b"1"}
+
+
 def test_a_secret_without_a_value_is_named() -> None:
     assert needed_secrets(Task("http-1", "system/http"), WHOLE) == {"key"}
     with pytest.raises(NotFoundError, match="http-1: the secret key has no value"):
