@@ -39,6 +39,7 @@ from nodeagent.orders import Surroundings
 from nodeagent.placing import Placing
 from nodeagent.source import Source
 from nodeagent.status import agent_status, given_up, instance_status
+from nodeagent.sweeping import Sweeper
 from nodeagent.views import Views
 
 log = logging.getLogger(__name__)
@@ -163,6 +164,7 @@ class Agent:
                     tasks.create_task(self._bell.ring_with(view), name=f"bell {view.prefix}")
                 tasks.create_task(keep_membership(membership, work), name="membership")
                 tasks.create_task(self._keep_crew(views, source, membership), name="crew")
+                tasks.create_task(Sweeper(self._home, etcd, config.cluster, views).run(), name="sweeper")
 
     async def _open_views(self, etcd: Etcd, keys: Keys, open_: AsyncExitStack) -> Views:
         while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -156,6 +157,7 @@ async def _store(link: Link, desired: Desired, progress: Progress) -> None:
         if not link.home.artifact(digest).is_dir():
             progress(Step(f"storing code {digest[:12]}"))
             unpack(packed, link.home.artifact(digest), digest)
+        os.utime(link.home.artifact(digest))  # it is wanted now: the sweep of what nobody names lets it be
     if desired.secrets:
         sealer, kept = Sealer.load(link.home), await link.secrets()
         for (name, digest), value in desired.secrets.items():
