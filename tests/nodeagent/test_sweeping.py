@@ -35,7 +35,8 @@ def test_only_what_is_not_named_goes(names: list[str], named: set[str]) -> None:
 
 
 def test_what_services_need() -> None:
-    named = named_by([Service(name="a", source="a.py:a", code="c1", locked=LOCKED), Service(name="b", source="b.py:b", code="c2")])
+    named = named_by([Service(name="a", source="a.py:a", code="c1", locked=LOCKED),
+                      Service(name="b", source="b.py:b", code="c2")])
     assert named.artifacts == {"c1", "c2"}
     assert named.requirements == {set_digest(LOCKED)}
     assert named.wheels == {HASH}
