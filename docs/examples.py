@@ -160,6 +160,19 @@ STEPS = {
 }
 
 TRANSPORTS = {
+    "exec": """\
+kind: Connection
+name: label
+exec:
+  command: [/usr/bin/awk, -f, "${ARINT_DATA}/label.awk"]
+  timeout: 5s
+  output: 64KiB
+---
+kind: Flow
+name: labels
+steps:
+  - send: {to: connection/label, args: ["order={{ body.id }}"], into: body.label}
+""",
     "file": """\
 kind: Channel
 name: orders-in
