@@ -8,6 +8,7 @@ from importlib import import_module
 from bench import report
 
 FIGURES = ("accept", "worker", "flow", "start", "cluster", "chaos", "observing")
+FIGURES = ("accept", "worker", "flow", "start", "cluster", "chaos", "files")
 
 
 def main() -> int:

@@ -18,6 +18,7 @@ from arint.plugins import ChannelBinding, FullError, Intake
 from arint.resources.quantities import seconds
 from arint.runtime.failpoints import failpoint
 from plugins.file.folder import Claimed, Folder, shown
+from plugins.file.pipeline import Pipeline, in_thread
 from plugins.file.records import Part, Records, verified
 from plugins.file.specs import LARGEST_WHOLE, FileChannel
 from plugins.file.watch import Found, Watch, batches
@@ -25,7 +26,9 @@ from plugins.file.watch import Found, Watch, batches
 log = logging.getLogger(__name__)
 
 BATCH_OCTETS = 16 * 2**20
-"""Bytes of files that are held at once; twice that, since one batch is read while the one before is stored."""
+"""Bytes of files in one batch."""
+DEPTH = 2
+"""Batches, or pieces of a file, that are stored while another is read."""
 LONGEST_WAIT = 5.0
 """Seconds between two tries where the store is full or the folder out of order."""
 WRITTEN_ON = 30.0
@@ -127,22 +130,13 @@ class Taker:
             await self._take(await self._claimed([file]))
 
     async def _take_all(self, ready: Sequence[Found]) -> None:
-        """A batch is claimed and read while the one before it is stored."""
-        storing: asyncio.Task[None] | None = None
-        try:
+        """A batch is claimed and read while those before it are stored."""
+        async with Pipeline[None](DEPTH) as storing:
             for batch in batches(ready, self._spec.concurrency, BATCH_OCTETS):
                 if self._leave.is_set():
                     break
-                read = await asyncio.to_thread(self._read, await self._claimed(batch))
-                if storing is not None:
-                    await storing
-                storing = asyncio.create_task(self._store(read))
-            if storing is not None:
-                await storing
-        finally:
-            if storing is not None and not storing.done():
-                storing.cancel()
-                await asyncio.wait([storing])
+                claimed = await self._claimed(batch)
+                await storing.add(self._store(await asyncio.to_thread(self._read, claimed)))
 
     async def _claimed(self, files: Sequence[Found]) -> list[Claimed]:
         claimed = await asyncio.to_thread(self._folder.claim, files)
@@ -207,32 +201,43 @@ class Taker:
         stored = await asyncio.to_thread(self._folder.position, file)
         if chosen.verify and not stored:
             with self._folder.open(file) as content:
-                await asyncio.to_thread(verified, content, chosen)
+                await in_thread(verified, content, chosen)
         with self._folder.open(file) as content:
-            records = await asyncio.to_thread(Records, content, chosen, stored)
-            noted = time.monotonic()
-            piece = await asyncio.to_thread(records.piece)
-            while piece:
-                following = asyncio.create_task(asyncio.to_thread(records.piece))
+            records = await in_thread(Records, content, chosen, stored)
+            stored = await self._store_records(file, records, identity, stored)
+        if self._leave.is_set():
+            return False
+        await asyncio.to_thread(self._check_unchanged, file, stored)
+        return True
+
+    async def _store_records(self, file: Claimed, records: Records, identity: str, stored: int) -> int:
+        """How many records are stored: all, or those until it is time to leave. A piece is read while those before it
+        are stored. Raises RejectedError.
+        """
+        noted = time.monotonic()
+        async with Pipeline[int](DEPTH) as storing:
+            while not self._leave.is_set():
                 try:
-                    await asyncio.gather(*(self._store_part(file, identity, part) for part in piece))
-                finally:
-                    await asyncio.wait([following])  # its thread uses the file
-                failpoint("file piece stored")
-                stored = piece[-1].number + piece[-1].records
-                if self._leave.is_set() or time.monotonic() - noted > POSITION_EVERY:
-                    await asyncio.to_thread(self._folder.keep_position, file, stored)
-                    noted = time.monotonic()
-                if self._leave.is_set():
-                    following.exception()
-                    return False
-                try:
-                    piece = following.result()
+                    piece = await in_thread(records.piece)
                 except RejectedError as error:
+                    stored = await storing.rest() or stored
                     raise RejectedError(f"{error.what}; {stored} records before it are stored",
                                         remedy=error.remedy or "verify: true reads the whole file first") from None
-        await asyncio.to_thread(self._check_unchanged, file, records.number)
-        return True
+                if not piece:
+                    break
+                stored = await storing.add(self._store_piece(file, identity, piece)) or stored
+                if time.monotonic() - noted > POSITION_EVERY:
+                    await asyncio.to_thread(self._folder.keep_position, file, stored)
+                    noted = time.monotonic()
+            stored = await storing.rest() or stored
+        await asyncio.to_thread(self._folder.keep_position, file, stored)
+        return stored
+
+    async def _store_piece(self, file: Claimed, identity: str, piece: Sequence[Part]) -> int:
+        """The number of the record after it."""
+        await asyncio.gather(*(self._store_part(file, identity, part) for part in piece))
+        failpoint("file piece stored")
+        return piece[-1].number + piece[-1].records
 
     def _check_unchanged(self, file: Claimed, records: int) -> None:
         met = os.lstat(file.place)
@@ -274,7 +279,7 @@ class Taker:
         """Into `done` or `failed`. What cannot be moved now is kept in mind; its messages are stored all the same."""
         waiting, self._unfinished = [*self._unfinished, *taken], []
         if waiting:
-            self._unfinished = await asyncio.to_thread(self._move, waiting)
+            self._unfinished += await asyncio.to_thread(self._move, waiting)
 
     def _move(self, taken: Sequence[Taken]) -> list[Taken]:
         """Those that cannot be moved now."""
