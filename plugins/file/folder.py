@@ -15,13 +15,13 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from fnmatch import fnmatchcase
 from itertools import count
 from typing import BinaryIO, NamedTuple
 
 from arint.errors import RejectedError
-from arint.message import derived_id
+from arint.message import LARGEST_INLINE, derived_id
 from plugins.file.confined import opened_below, opened_root, split
 from plugins.file.specs import FileChannel
 from plugins.file.watch import Found
@@ -29,6 +29,7 @@ from plugins.file.watch import Found
 log = logging.getLogger(__name__)
 
 CONTROL = b".arint"
+_PART = 512 * 2**10
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -56,6 +57,10 @@ def shown(path: bytes) -> str:
     """A path as one line of text."""
     text = path.decode("utf-8", "backslashreplace")
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
+class StillWrittenError(Exception):
+    """A file was written while it was read."""
 
 
 class Folder:
@@ -179,18 +184,33 @@ class Folder:
         return os.fdopen(descriptor, "rb", buffering=0)
 
     def read(self, file: Claimed, most: int) -> bytes | None:
-        """The whole content; None while it is still written. Raises RejectedError, also if it is larger than `most`."""
+        """The whole content; None if it is larger than LARGEST_INLINE, to be read in parts.
+
+        Raises RejectedError, also if it is larger than `most`, and StillWrittenError.
+        """
         with self.open(file) as content:
             before = os.fstat(content.fileno())
             if before.st_size > most:
                 raise RejectedError(f"it has {before.st_size} bytes, and one message at most {most}",
                                     remedy="declare how it is split into messages: records: {format: …}")
-            body = content.read(most + 1) or b""
-            while len(body) < before.st_size and (more := content.read(most + 1 - len(body))):
-                body += more
+            if before.st_size > LARGEST_INLINE:
+                return None
+            body = content.read(LARGEST_INLINE + 1) or b""
             after = os.fstat(content.fileno())
-        unchanged = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
-        return body if unchanged and len(body) == after.st_size else None
+        if (before.st_size, before.st_mtime_ns) != (len(body), after.st_mtime_ns):
+            raise StillWrittenError
+        return body
+
+    def parts(self, file: Claimed) -> Iterator[bytes]:
+        """The content of a large file, piece by piece. Raises RejectedError, and StillWrittenError at its end."""
+        with self.open(file) as content:
+            before, octets = os.fstat(content.fileno()), 0
+            while part := content.read(_PART):
+                octets += len(part)
+                yield part
+            after = os.fstat(content.fileno())
+        if (before.st_size, before.st_mtime_ns) != (octets, after.st_mtime_ns):
+            raise StillWrittenError
 
     def done(self, file: Claimed) -> None:
         """Put a file away that was taken. Raises OSError."""

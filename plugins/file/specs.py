@@ -10,9 +10,6 @@ from arint.flows.step import StepError
 from arint.formats import choice
 from arint.resources.kinds import Duration
 
-LARGEST_WHOLE = 64 * 2**20
-"""Bytes of a file that becomes one message."""
-
 Folder = Annotated[str, msgspec.Meta(pattern=r"^(/|\$\{)[^\x00]*$",
                                      description="an absolute path, such as ${ARINT_DATA}/in")]
 Pattern = Annotated[str, msgspec.Meta(pattern=r"^[^/\x00]+$", description="of a file's name, such as *.csv")]

@@ -7,20 +7,20 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from mimetypes import MimeTypes
 from typing import Any, NamedTuple
 
 from arint.errors import ArintError, RejectedError
-from arint.message import derived_id
+from arint.message import LARGEST_BODY, derived_id
 from arint.plugins import ChannelBinding, FullError, Intake
 from arint.resources.quantities import seconds
 from arint.runtime.failpoints import failpoint
-from plugins.file.folder import Claimed, Folder, shown
+from plugins.file.folder import Claimed, Folder, StillWrittenError, shown
 from plugins.file.pipeline import Pipeline, in_thread
 from plugins.file.records import Part, Records, verified
-from plugins.file.specs import LARGEST_WHOLE, FileChannel
+from plugins.file.specs import FileChannel
 from plugins.file.watch import Found, Watch, batches
 
 log = logging.getLogger(__name__)
@@ -39,6 +39,11 @@ _types = MimeTypes(filenames=())
 for _ending, _type in ((".ndjson", "application/x-ndjson"), (".jsonl", "application/x-ndjson"), (".csv", "text/csv"),
                        (".tsv", "text/tab-separated-values"), (".xml", "application/xml"), (".txt", "text/plain")):
     _types.add_type(_type, _ending)
+
+
+Content = bytes | None | RejectedError | StillWrittenError
+"""Of a small file; None for a large one, which is read while it is stored; or why there is none."""
+Body = Callable[[], bytes | AsyncIterator[bytes]]
 
 
 class Taken(NamedTuple):
@@ -154,35 +159,44 @@ class Taker:
         for start in range(0, len(claimed), self._spec.concurrency):
             await self._store(await asyncio.to_thread(self._read, claimed[start:start + self._spec.concurrency]))
 
-    def _read(self, claimed: Sequence[Claimed]) -> list[tuple[Claimed, bytes | str | None]]:
-        """Each with its content; or with the reason, why it has none; None while it is still written."""
-        found: list[tuple[Claimed, bytes | str | None]] = []
-        for file in claimed:
-            try:
-                found.append((file, self._folder.read(file, LARGEST_WHOLE)))
-            except RejectedError as error:
-                found.append((file, str(error)))
-        return found
+    def _read(self, claimed: Sequence[Claimed]) -> list[tuple[Claimed, Content]]:
+        return [(file, self._content(file)) for file in claimed]
 
-    async def _store(self, read: Sequence[tuple[Claimed, bytes | str | None]]) -> None:
+    def _content(self, file: Claimed) -> Content:
+        try:
+            return self._folder.read(file, LARGEST_BODY)
+        except (RejectedError, StillWrittenError) as error:
+            return error
+
+    async def _store(self, read: Sequence[tuple[Claimed, Content]]) -> None:
         await self._put_away(list(await asyncio.gather(*(self._stored(file, body) for file, body in read))))
 
-    async def _stored(self, file: Claimed, body: bytes | str | None) -> Taken:
+    async def _stored(self, file: Claimed, content: Content) -> Taken:
+        """A whole file as one message. One that is written on, though it is ours, is waited for."""
         given_up = time.monotonic() + WRITTEN_ON
-        while body is None:  # it is ours, and whoever has it open writes on
-            if time.monotonic() > given_up:
-                return Taken(file, f"it was still written {WRITTEN_ON:g} s after it had been taken "
-                                   "(declare a longer settle:, or a marker:)")
-            await asyncio.sleep(max(seconds(self._spec.settle), 0.1))
-            [(_, body)] = await asyncio.to_thread(self._read, [file])
-        if isinstance(body, str):
-            return Taken(file, body)
-        try:
-            await self._accept(body, self._headers(file), derived_id(self._channel, file.identity), self._type(file))
-        except RejectedError as error:
-            return Taken(file, f"{error} (declare how it is split into messages: records: {{format: …}})")
-        failpoint("file stored")
-        return Taken(file)
+        while True:
+            try:
+                if isinstance(content, Exception):
+                    raise content
+                body = (lambda: self._parts(file)) if content is None else (lambda kept=content: kept)
+                await self._accept(body, self._headers(file), derived_id(self._channel, file.identity),
+                                   self._type(file))
+            except RejectedError as error:
+                return Taken(file, str(error))
+            except StillWrittenError:
+                if time.monotonic() > given_up:
+                    return Taken(file, f"it was still written {WRITTEN_ON:g} s after it had been taken "
+                                       "(declare a longer settle:, or a marker:)")
+                await asyncio.sleep(max(seconds(self._spec.settle), 0.1))
+                content = await asyncio.to_thread(self._content, file)
+            else:
+                failpoint("file stored")
+                return Taken(file)
+
+    async def _parts(self, file: Claimed) -> AsyncIterator[bytes]:
+        parts = self._folder.parts(file)
+        while part := await in_thread(next, parts, b""):
+            yield part
 
     async def _split(self, file: Claimed) -> None:
         """A file record by record; a crash goes on where the last noted position was."""
@@ -247,14 +261,17 @@ class Taker:
 
     async def _store_part(self, file: Claimed, identity: str, part: Part) -> None:
         headers = {**self._headers(file), "file-record": str(part.number), "file-records": str(part.records)}
-        await self._accept(part.body, headers, derived_id(identity, part.number), "application/json", identity)
+        await self._accept(lambda: part.body, headers, derived_id(identity, part.number), "application/json", identity)
 
-    async def _accept(self, body: bytes, headers: Mapping[str, str], message_id: str, content_type: str,
+    async def _accept(self, body: Body, headers: Mapping[str, str], message_id: str, content_type: str,
                       correlation_id: str = "") -> None:
-        """Stored, however long the store is full or away: nothing is dropped. Raises RejectedError."""
+        """Stored, however long the store is full or away: nothing is dropped. `body` is asked at each try.
+
+        Raises RejectedError, and what `body` raises.
+        """
         while True:
             try:
-                await self._intake.accept(self._channel, body, content_type=content_type, headers=headers,
+                await self._intake.accept(self._channel, body(), content_type=content_type, headers=headers,
                                           correlation_id=correlation_id, message_id=message_id)
             except FullError as error:
                 wait = min(error.retry_after, LONGEST_WAIT)

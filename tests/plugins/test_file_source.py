@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from arint.errors import RejectedError, UnreachableError
 from arint.plugins import Accepted, ChannelBinding, FullError
 from plugins.file import taker
-from plugins.file.folder import Folder
+from plugins.file.folder import Folder, StillWrittenError
 from plugins.file.source import FileSource
 from plugins.file.specs import FileChannel
 from plugins.file.watch import Found, Watch, batches
@@ -34,11 +34,13 @@ class Intake:
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def accept(self, channel: str, body: bytes, *, content_type: str, headers: Mapping[str, str],
-                     idempotency_key: str = "", caller: str = "", correlation_id: str = "", traceparent: str = "",
-                     message_id: str = "") -> Accepted:
+    async def accept(self, channel: str, body: bytes | AsyncIterator[bytes], *, content_type: str,
+                     headers: Mapping[str, str], idempotency_key: str = "", caller: str = "",
+                     correlation_id: str = "", traceparent: str = "", message_id: str = "") -> Accepted:
         self.asked += 1
         await self.gate.wait()
+        if not isinstance(body, bytes):
+            body = b"".join([part async for part in body])
         if self.refuses:
             raise self.refuses.pop()
         self.repeated += message_id in self.stored
@@ -196,14 +198,17 @@ async def test_a_file_that_grows_after_it_was_taken(running: Running, monkeypatc
     def growing(self: Folder, file: Any, most: int) -> bytes | None:
         if len(grown) < 2:
             grown.append(1)
-            return None
+            raise StillWrittenError
         return read(self, file, most)
+
+    def endless(*_: Any) -> None:
+        raise StillWrittenError
 
     monkeypatch.setattr(Folder, "read", growing)
     await running.watch()
     running.put("a", b"whole")
     await running.until(lambda: running.intake.bodies == [b"whole"])
-    monkeypatch.setattr(Folder, "read", lambda *_: None)
+    monkeypatch.setattr(Folder, "read", endless)
     monkeypatch.setattr(taker, "WRITTEN_ON", 0.2)
     running.put("b")
     await running.until(lambda: ".failed/b.error" in running.left())
@@ -246,16 +251,33 @@ async def test_a_full_queue_is_waited_for(running: Running) -> None:
     assert running.intake.bodies == [b"x"]
 
 
-async def test_what_is_too_large_names_the_way_out(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(taker, "LARGEST_WHOLE", 1000)
-    running.intake.refuses = [RejectedError("the message is larger than 900 bytes")]
+async def test_a_large_file_is_read_while_it_is_stored(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts, written = Folder.parts, [1]
+
+    def growing(self: Folder, file: Any) -> Iterator[bytes]:
+        yield from parts(self, file)
+        if written:
+            written.pop()
+            raise StillWrittenError
+
+    monkeypatch.setattr(Folder, "parts", growing)
     await running.watch()
-    running.put("a", bytes(950))
+    body = os.urandom(3 * 2**20)
+    running.intake.refuses = [FullError("full", 0.01)]
+    running.put("a.bin", body)
+    await running.until(lambda: running.left() == [".done/a.bin"])
+    assert running.intake.bodies == [body]
+
+
+async def test_what_is_too_large_names_the_way_out(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(taker, "LARGEST_BODY", 1000)
+    await running.watch()
+    running.put("a", bytes(1001))
     await running.until(lambda: ".failed/a.error" in running.left())
-    running.put("b", bytes(1001))
+    assert "records: {format:" in (running.folder / ".failed/a.error").read_text()
+    running.intake.refuses = [RejectedError("not this one")]
+    running.put("b")
     await running.until(lambda: ".failed/b.error" in running.left())
-    for name in "ab":
-        assert "records: {format:" in (running.folder / f".failed/{name}.error").read_text()
 
 
 async def test_a_folder_that_cannot_be_used_is_tried_again(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
