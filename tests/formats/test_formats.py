@@ -273,8 +273,8 @@ def peak(made: Iterator[Any]) -> int:
 ])
 def test_records_of_a_large_stream_take_little_memory(name: str, head: bytes, piece: bytes,
                                                       options: dict[str, Any]) -> None:
-    found = form(name, **options).records(Endless(head, piece, 3_000_000))
-    assert peak(found if name not in ("xml", "json") else _until_rejected(found)) < 2**21
+    found = form(name, **options).records(Endless(head, piece, 1_500_000))
+    assert peak(found if name not in ("xml", "json") else _until_rejected(found)) < 1_250_000
 
 
 def _until_rejected(found: Iterator[Any]) -> Iterator[Any]:
