@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from arint.bus.subjects import parse_place
 from arintctl.layout import wrapped
 from arintctl.text import clock, lasting, octets_text, printable
 
@@ -12,7 +13,8 @@ if TYPE_CHECKING:
     from arint.actions import Action
     from arint.operations.story import Hop, Story
 
-_WAITING = {"waiting": "waits for a worker", "retrying": "will be tried again", "paused": "waits for the system",
+_WAITING = {"waiting": "waits for a worker", "delayed": "waits for its time",
+            "retrying": "will be tried again", "paused": "waits for the system",
             "dead": "is a dead letter: arintctl dlq show {id}"}
 
 
@@ -70,6 +72,10 @@ def _attempt(action: Action) -> str:
         if action.outcome != "answered":
             words.append(f"attempt {action.attempt}")
         words.append(f"took {lasting(action.took)}")
+    if action.outcome == "aggregated" and action.to:
+        words.append(f"into {parse_place(action.to[0]).message}")
+    if action.parts:
+        words.append(f"{action.parts} parts")
     if action.change_set:
         words.append(f"set {action.change_set}")
     if action.outcome == "accepted" and action.size:

@@ -126,6 +126,11 @@ STEPS = {
     params: {order: message.id, amount: body.quantity}
     into: body.reserved
 """,
+    "aggregate": """\
+- aggregate: {by: body.customer, size: 100, after: 5s}
+- aggregate: {split: true, into: body.lines, after: 1h}
+- aggregate: {by: body.trip, complete: body.last, after: 10m}
+""",
     "enrich": """\
 - enrich:
     from: connection/warehouse

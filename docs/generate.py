@@ -95,6 +95,8 @@ def _role(step: type[Step]) -> str:
         return "To a service it begins a stage. A called flow becomes part of the flow that calls it."
     if step.key in ("split", "multicast"):
         return "It begins a stage, and each of the messages that it makes begins another."
+    if step.key == "aggregate":
+        return "It begins a stage, in which its messages wait; the aggregate begins another."
     if issubclass(step, EffectStep):
         return "It begins a stage."
     return "Pure: it runs in memory." if issubclass(step, PureStep) else "It decides which steps come next."

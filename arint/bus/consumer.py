@@ -13,11 +13,11 @@ from arint.bus import headers as header_lines
 from arint.bus import streams, subjects
 from arint.bus.connection import Bus
 from arint.bus.incoming import Incoming
+from arint.bus.streams import ACK_WAIT
 from arint.errors import ArintError
 
 EXPIRES = 30.0         # seconds a pull request stands
 HEARTBEAT = 5.0        # of an idle pull request, in seconds
-ACK_WAIT = 10.0
 RECOVER_PAUSE = 0.25
 _PAUSED_DELAY = 1.0    # of a message that came while paused
 _MAX_UNSENT = 8 * 2**20
@@ -34,12 +34,16 @@ class PullConsumer:
     `handler` is called in the reading task: a plain function (be quick; settle the message later), or a coroutine
     function, which runs in a task that this consumer owns. An error that the handler lets through naks the message.
     The message's time is prolonged by itself while it is in flight, so a stage may take longer than `ack_wait`.
+
+    An `owner` is the only one to pull: it may hold messages for long, and has all of them brought again, in order, when
+    it begins and after a lost connection. Those that it has already it must recognise.
     """
 
     def __init__(self, bus: Bus, flow: str, stage: str, handler: Callable[[Incoming], Awaitable[None] | None], *,
                  max_in_flight: int = 256, max_ack_pending: int = 100_000, ack_wait: float = ACK_WAIT,
-                 create: bool = True) -> None:
-        self.flow, self.stage = flow, stage
+                 create: bool = True, owner: bool = False) -> None:
+        self.flow, self.stage, self.owner = flow, stage, owner
+        self._doubtful = 0       # an owner's messages up to this sequence may have been processed before
         self._bus, self._handler, self._max = bus, handler, max_in_flight
         self._max_ack_pending, self._ack_wait, self._create = max_ack_pending, ack_wait, create
         self._next = f"$JS.API.CONSUMER.MSG.NEXT.{subjects.stream_of(flow)}.{stage}"
@@ -62,6 +66,8 @@ class PullConsumer:
         """Make the consumer where it is missing, and begin to pull."""
         if self._create:
             await self._ensure()
+        if self.owner:
+            await self._take_over()
         self._ready = self._running = True
         self._open_inbox()
         self._bus.on_down.add(self._went_down)
@@ -129,6 +135,12 @@ class PullConsumer:
         await streams.ensure_consumer(self._bus, self.flow, self.stage, max_ack_pending=self._max_ack_pending,
                                       ack_wait=self._ack_wait)
 
+    async def _take_over(self) -> None:
+        """All that is not acked is brought again, in order: it may be in nobody's hands, or its answers lost."""
+        self._doubtful = max(await streams.reset_consumer(self._bus, self.flow, self.stage), self._doubtful)
+        self._flying.clear()
+        self._worked = 0
+
     def _open_inbox(self) -> None:
         """A new inbox: nothing that an older request brings can be mistaken for an answer to a newer one."""
         if self._number:
@@ -159,6 +171,8 @@ class PullConsumer:
             return
         self._asked = max(self._asked - 1, 0)
         incoming = Incoming(subject, reply, body, header, self._settled, self._heard, self._has_worked)
+        if self._doubtful:
+            incoming.is_doubtful = incoming.stream_sequence <= self._doubtful
         if self._paused or not self._running:
             self._answer(incoming, b'-NAK {"delay": %d}' % int(_PAUSED_DELAY * 1e9))
             return
@@ -252,6 +266,8 @@ class PullConsumer:
         try:
             if self._create:
                 await self._ensure()
+            if self.owner:
+                await self._take_over()
         except ArintError:  # no stream, no quorum, or broken again: whoever owns the flow may make it again
             await asyncio.sleep(RECOVER_PAUSE)
             self._wake.set()

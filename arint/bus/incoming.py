@@ -16,8 +16,8 @@ _SMALL = 16 * 1024
 class Incoming:
     """A delivered message. Exactly one of `ack` and `nak` ends it; `in_progress` asks for more time."""
 
-    __slots__ = ("_place", "_reply", "_settle", "_subject", "_worked", "body", "header", "is_worked", "received",
-                 "settled")
+    __slots__ = ("_place", "_reply", "_settle", "_subject", "_worked", "body", "header", "is_doubtful", "is_worked",
+                 "received", "settled")
 
     def __init__(self, subject: bytes, reply: bytes, body: bytes, header: bytes,
                  settle: Callable[[Incoming, bytes, bool], None], received: float,
@@ -27,6 +27,7 @@ class Incoming:
         self._place: Place | None = None
         self.settled = False
         self.is_worked = False
+        self.is_doubtful = False
 
     @property
     def subject(self) -> str:
@@ -60,6 +61,15 @@ class Incoming:
     def delivered(self) -> int:
         """How often it has been delivered, this time included."""
         return int(self._fields[2])
+
+    @property
+    def is_repeated(self) -> bool:
+        """May it have been processed before?"""
+        return self.is_doubtful or self.delivered > 1
+
+    def shed(self) -> None:
+        """Let go of the content: it can be read again by its sequence."""
+        self.body = self.header = b""
 
     @property
     def stream_sequence(self) -> int:

@@ -17,6 +17,7 @@ from arint.errors import ArintError, NotFoundError, TimedOutError, UnreachableEr
 from arint.message import ENVELOPE_HEADER, Message, decode_message
 
 PAGE = 256
+_AT_ONCE = 1000  # subjects in one request: the broker answers for 1,024
 _TOO_MANY = 413
 _END = 204
 _NOTHING = 404
@@ -68,6 +69,15 @@ async def get_one(bus: Bus, stream: str, subject: str, *, deadline: float = 5.0)
     """The last message of one subject, or None."""
     found, _ = await _gather(bus, stream, {"last_by_subj": subject}, deadline)
     return found[0] if found else None
+
+
+async def get_many(bus: Bus, stream: str, subjects: Sequence[str], *, deadline: float = 5.0) -> list[Found]:
+    """The last message of each of these subjects that holds one, in no order."""
+    found: list[Found] = []
+    for start in range(0, len(subjects), _AT_ONCE):
+        some, _ = await _gather(bus, stream, {"multi_last": list(subjects[start:start + _AT_ONCE])}, deadline)
+        found += some
+    return found
 
 
 async def by_sequence(bus: Bus, stream: str, sequence: int, *, deadline: float = 5.0) -> Found | None:

@@ -8,9 +8,12 @@ import msgspec
 
 from arint.bus import api, subjects
 from arint.bus.connection import Bus
-from arint.errors import ConflictError, NotFoundError
+from arint.errors import ConflictError, NotFoundError, UnreachableError
 
 _NANOSECONDS = 1_000_000_000
+ACK_WAIT = 10.0
+OWNER_ACK_WAIT = 3600.0
+"""Seconds until redelivery where one process holds messages for long; whoever takes over has them all brought again."""
 MIB = 2**20
 FLOW_BYTES = 256 * MIB
 LOG_BYTES = 256 * MIB
@@ -97,7 +100,7 @@ async def ensure_core(bus: Bus, *, replicas: int = 1) -> None:
 
 
 async def ensure_consumer(bus: Bus, flow: str, stage: str, *, max_ack_pending: int = 100_000,
-                          ack_wait: float = 10.0) -> str:
+                          ack_wait: float = ACK_WAIT) -> str:
     """The durable consumer of one stage; returns its name (the stage).
 
     Make all consumers of a flow before a message is stored in it: the keeper holds on to what no consumer covers.
@@ -111,6 +114,21 @@ async def ensure_consumer(bus: Bus, flow: str, stage: str, *, max_ack_pending: i
     }
     await api.call(bus, f"CONSUMER.CREATE.{stream}.{stage}.{place}", {"stream_name": stream, "config": config}, 10.0)
     return stage
+
+
+async def reset_consumer(bus: Bus, flow: str, stage: str) -> int:
+    """Have everything that is not acked delivered again, in order; returns the last sequence that had been delivered.
+
+    What was acked behind something that was not comes again too.
+    """
+    stream = subjects.stream_of(flow)
+    info = await api.call(bus, f"CONSUMER.INFO.{stream}.{stage}")
+    try:
+        await api.call(bus, f"CONSUMER.RESET.{stream}.{stage}", timeout=2.0)
+    except UnreachableError:  # nats-server before 2.14
+        await delete_consumer(bus, stream, stage)
+        await ensure_consumer(bus, flow, stage, ack_wait=OWNER_ACK_WAIT)
+    return int(info["delivered"]["stream_seq"])
 
 
 async def delete_consumer(bus: Bus, stream: str, name: str) -> None:

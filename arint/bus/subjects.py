@@ -3,6 +3,7 @@
 Message streams are logs with one subject a message and stage, root id first, so that `why` is one look-up by prefix:
 
     m.<root>.<message>.<run>.<flow>.<stage>             a stage's input (stream F-<flow>)
+    m.<root>.<message>.<run>.<flow>.<stage>+            which aggregate that input went into
     a.<root>.<message>.<run>.<flow>.<stage>.<attempt>   what became of one attempt (stream ACTIONS)
     d.<root>.<message>.<run>.<flow>.<stage>             a dead letter (stream DEAD)
     k.<channel>.<hash of caller and key>                a claim of an idempotency key (stream LEDGER)
@@ -43,6 +44,16 @@ class Place(NamedTuple):
     def subject(self) -> str:
         """The subject of this stage's input."""
         return f"m.{self.root}.{self.message}.{self.run}.{self.flow}.{self.stage}"
+
+    @property
+    def marker(self) -> str:
+        """The subject of the mark that this input went into an aggregate; it holds the aggregate's subject."""
+        return f"{self.subject}+"
+
+    @property
+    def is_marker(self) -> bool:
+        """Is it such a mark, and no input?"""
+        return self.stage.endswith("+")
 
     @property
     def dead(self) -> str:

@@ -98,6 +98,10 @@ class Program(msgspec.Struct, frozen=True):
                                 remedy="replay the message, or go back to the change set that had it")
         return found
 
+    def has_owner(self, token: str) -> bool:
+        """Does this stage hold its messages, so that one process must have them all?"""
+        return self.stage(token).kind == "aggregate"
+
     def retry(self, token: str) -> Retry:
         """How often this stage is tried."""
         return self.stage(token).retry

@@ -154,13 +154,17 @@ async def _of_root(bus: Bus, root: str) -> Trail | None:
     async with asyncio.TaskGroup() as tasks:
         acted = tasks.create_task(actions_of_root(bus, root))
         died = tasks.create_task(DeadLetters(bus).of_tree(root))
-        stored = [tasks.create_task(_found(bus, stream, subjects.tree("m", root))) for stream in streams]
+        stored = [tasks.create_task(_inputs(bus, stream, root)) for stream in streams]
     actions, dead = acted.result(), died.result()
     inputs = sorted((one for task in stored for one in task.result()), key=lambda one: one.at)
     if not (actions or dead or inputs):
         return None
     return Trail(root, tuple(StoredInput(one.place, one.at, one.message()) for one in inputs),
                  tuple(actions), tuple(dead))
+
+
+async def _inputs(bus: Bus, stream: str, root: str) -> list[Found]:
+    return [one for one in await _found(bus, stream, subjects.tree("m", root)) if not one.place.is_marker]
 
 
 async def _root_of(bus: Bus, message: str) -> str:

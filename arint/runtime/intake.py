@@ -193,7 +193,8 @@ class Intake:
         for flow in set(self._flows.values()):
             with contextlib.suppress(NotFoundError):
                 for found in await lookup.look_up(self._desk.bus, stream_of(flow), tree("m", message_id)):
-                    waiting.add(found.place[1:])
+                    if not found.place.is_marker:
+                        waiting.add(found.place[1:])
                     channel = channel or found.message().channel
         if not actions and not waiting:
             return None

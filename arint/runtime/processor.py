@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -80,18 +80,22 @@ class StageProcessor:
         self.outlet = outlet
         self.timeout = timeout
         self.in_flight = in_flight
+        self.is_owner = False
         self._turn = turn
         self._desk = desk
         self._effects = effects
         self._duration = STAGE_DURATION.at(program.flow, stage)
         self._outcomes: dict[Outcome, Total] = {}
 
-    async def handle(self, incoming: Incoming) -> None:
+    def handle(self, incoming: Incoming) -> Awaitable[None] | None:
         """Process one delivery to its end: acked, given back for later, or dead."""
+        return self._handle(incoming)
+
+    async def _handle(self, incoming: Incoming) -> None:
         place = incoming.place
         message = incoming.message()
         past = History()
-        if incoming.delivered > 1:
+        if incoming.is_repeated:
             past = await history_of(self._desk.bus, place)
             if past.finished:  # only the ack was lost
                 incoming.ack()

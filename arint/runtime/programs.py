@@ -45,7 +45,8 @@ class Programs:
         program, limit = self.all[flow], self.limit(flow)
         await desk.ensure_flow(flow, max_bytes=limit * (len(program.stages) + 1) if limit <= FLOW_BYTES else UNLIMITED)
         for stage in program.stages:
-            await streams.ensure_consumer(desk.bus, flow, stage)
+            await streams.ensure_consumer(desk.bus, flow, stage, ack_wait=(
+                streams.OWNER_ACK_WAIT if program.has_owner(stage) else streams.ACK_WAIT))
 
     def watched(self) -> list[Watched]:
         """What the keeper trims."""

@@ -28,6 +28,7 @@ from arint.runtime.callback import Caller
 from arint.runtime.control import Orders
 from arint.runtime.desk import Desk
 from arint.runtime.flow_calls import FlowCalls
+from arint.runtime.gathering import Gathered, Gathering
 from arint.runtime.orphans import bury_orphans
 from arint.runtime.processor import StageProcessor
 from arint.runtime.programs import Programs
@@ -62,6 +63,8 @@ class RunnerUnit:
         self._outlets: dict[str, Outlet] = {}
         self._watched: list[Watched] = []
         self._pacers: dict[Key, Pacer] = {}
+        self._gathered: dict[Key, Gathered] = {}
+        self._gatherings: list[Gathering] = []
         self._effects = RunnerEffects(self._outlets, desk)
         self._calls = FlowCalls(desk, self._effects, self._outlets)
         self._server: CallServer | None = None
@@ -82,7 +85,13 @@ class RunnerUnit:
                 if stage.target.startswith("service/"):
                     continue
                 wanted[flow, token] = self._processor(program, stage)
+        before, self._gatherings = self._gatherings, [one for one in wanted.values() if isinstance(one, Gathering)]
         await self._stages.reconcile(wanted, max_in_flight=IN_FLIGHT)
+        for gathering in before:
+            gathering.close()
+        for kept in (self._gathered, self._pacers):
+            for key in kept.keys() - wanted.keys():
+                del kept[key]
         self._watched = programs.watched()
         await self._answer_calls(orders, programs)
         for flow, program in programs.all.items():
@@ -90,6 +99,9 @@ class RunnerUnit:
 
     def _processor(self, program: Program, stage: Stage) -> StageProcessor:
         kind, _, name = stage.target.partition("/")
+        if stage.kind == "aggregate":
+            gathered = self._gathered.setdefault((program.flow, stage.token), Gathered())
+            return Gathering(self._desk, program, stage.token, self._effects, gathered=gathered, tasks=self._tasks)
         turn, in_flight = self._turn(program, stage)
         return StageProcessor(self._desk, program, stage.token, self._effects, timeout=STAGE_TIMEOUT, turn=turn,
                               outlet=self._outlets.get(name) if kind == "connection" else None, in_flight=in_flight)
@@ -146,6 +158,8 @@ class RunnerUnit:
     async def stop(self, grace: float) -> None:
         """Finish what is in flight; let go of the connections."""
         self._keeper.cancel()
+        for gathering in self._gatherings:
+            gathering.close()
         self._counting.cancel()
         self._sweeper.cancel()
         async with asyncio.TaskGroup() as tasks:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from arint.bus.consumer import PullConsumer
 from arint.bus.incoming import Incoming
+from arint.bus.streams import ACK_WAIT, OWNER_ACK_WAIT
 from arint.runtime.desk import Desk
 from arint.runtime.processor import StageProcessor
 
@@ -25,19 +26,21 @@ class Stages:
     async def reconcile(self, wanted: Mapping[Key, StageProcessor], *, max_in_flight: int) -> None:
         """From now on process these stages, and no others."""
         gone = [key for key, consumer in self._consumers.items()
-                if key not in wanted or consumer.max_in_flight != (wanted[key].in_flight or max_in_flight)]
+                if key not in wanted or consumer.max_in_flight != (wanted[key].in_flight or max_in_flight)
+                or consumer.owner != wanted[key].is_owner]
         await asyncio.gather(*(self._stop(key, 5.0) for key in gone))
         self._processors = dict(wanted)  # after the stop: what is in flight ends with the processor it began with
         for key, processor in wanted.items():
             if key not in self._consumers:
                 consumer = PullConsumer(self._desk.bus, *key, self._handler(key),
-                                        max_in_flight=processor.in_flight or max_in_flight)
+                                        max_in_flight=processor.in_flight or max_in_flight, owner=processor.is_owner,
+                                        ack_wait=OWNER_ACK_WAIT if processor.is_owner else ACK_WAIT)
                 await consumer.start()
                 self._consumers[key] = consumer
         self.heed_circuits()
 
-    def _handler(self, key: Key) -> Callable[[Incoming], Awaitable[None]]:
-        def handle(incoming: Incoming) -> Awaitable[None]:
+    def _handler(self, key: Key) -> Callable[[Incoming], Awaitable[None] | None]:
+        def handle(incoming: Incoming) -> Awaitable[None] | None:
             return self._processors[key].handle(incoming)
 
         return handle
@@ -58,7 +61,7 @@ class Stages:
 
     async def _stop(self, key: Key, grace: float) -> None:
         consumer = self._consumers.pop(key)
-        await consumer.stop(grace)
+        await consumer.stop(0.0 if consumer.owner else grace)  # what an owner holds may not end for long
 
     async def stop(self, grace: float) -> None:
         """Take nothing new; finish what is in flight, at most `grace` seconds; give the rest back."""

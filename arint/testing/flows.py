@@ -18,6 +18,7 @@ from arint.flows.compile import START, Program, compile_flow
 from arint.flows.json_text import parse_json
 from arint.flows.run import Output, Reply, StageResult, failed_step, on_failure, run_stage
 from arint.flows.state import Level, State
+from arint.flows.steps.aggregating import Aggregate
 from arint.flows.steps.waiting import Delay
 from arint.message import Failure, Message
 from arint.resources.kinds import Flow, Service
@@ -25,6 +26,7 @@ from arint.resources.quantities import seconds
 from arint.sdk import Context, Handler, with_result
 from arint.testing.clock import Clock
 from arint.testing.code import ServiceCode
+from arint.testing.gatherer import Gatherer
 
 if TYPE_CHECKING:
     from arint.command.service import CommandService
@@ -191,27 +193,42 @@ class FlowTest:
     async def _through(self, messages: Sequence[Message]) -> FlowRun:
         run = FlowRun(messages[0], [], [], [], ended=[], dead=[], delays=[], entered=[], waits=[])
         effects = _RecordingEffects(self, run)
+        gatherers = {token: Gatherer(self.program, token, effects) for token, stage in self.program.stages.items()
+                     if stage.kind == Aggregate.key}
         try:
             for message in messages:
-                await self._follow(deque([Output(self.flow.name, START, message)]), effects, run)
+                await self._follow(deque([Output(self.flow.name, START, message)]), effects, run, gatherers)
+            while late := [output for gatherer in gatherers.values() for output in gatherer.late()]:
+                await self._follow(deque(late), effects, run, gatherers)
         finally:
             await effects.close()
         return run
 
-    async def _follow(self, waiting: deque[Output], effects: _RecordingEffects, run: FlowRun) -> None:
+    async def _follow(self, waiting: deque[Output], effects: _RecordingEffects, run: FlowRun,
+                      gatherers: Mapping[str, Gatherer]) -> None:
         """Run the stages of these inputs, and of all that comes of them."""
         while waiting:
-            waiting.extend(await self._stage(waiting.popleft(), effects, run))
+            given = waiting.popleft()
+            if given.stage in gatherers:
+                try:
+                    waiting.extend(gatherers[given.stage].add(given.message))
+                except Exception as error:
+                    waiting.extend(self._failed(given, _failure_of(error, given.stage), run))
+            else:
+                waiting.extend(await self._stage(given, effects, run))
+
+    def _failed(self, given: Output, failure: Failure, run: FlowRun) -> Iterable[Output]:
+        caught = on_failure(self.program, given.stage, given.message, failure)
+        if caught is None:
+            self._died(given, failure, run)
+        return [caught] if caught else []
 
     async def _stage(self, given: Output, effects: _RecordingEffects, run: FlowRun) -> Iterable[Output]:
         """Run a stage to its end; returns the inputs of what comes next."""
         run.entered.append((given.stage, given.message))
         outcome = await self._attempts(given, effects, run)
         if isinstance(outcome, Failure):
-            caught = on_failure(self.program, given.stage, given.message, outcome)
-            if caught is None:
-                self._died(given, outcome, run)
-            return [caught] if caught else []
+            return self._failed(given, outcome, run)
         run.filtered += outcome.outcome == "filtered"
         if outcome.ended and outcome.outcome == "done" and outcome.fork is None:
             run.ended.append(outcome.message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from arint.flows.steps.aggregating import Aggregate
 from arint.flows.steps.assign import Set
 from arint.flows.steps.branching import Route, Try, When
 from arint.flows.steps.call import Call
@@ -19,6 +20,6 @@ from arint.plugins import Plugin
 plugin = Plugin(
     name="core",
     summary="The built-in steps, from validate to try.",
-    steps=(Validate, Map, When, Route, Filter, Set, Call, Send, Enrich, Callback, Split, Multicast, Delay,
+    steps=(Validate, Map, When, Route, Filter, Set, Call, Send, Enrich, Callback, Split, Multicast, Aggregate, Delay,
            Throttle, Log, Try),
 )
