@@ -18,12 +18,12 @@ from arint.bus import lookup
 from arint.bus.incoming import Incoming
 from arint.bus.subjects import Place, stream_of
 from arint.bus.together import Part, store_together
-from arint.errors import ArintError, RejectedError
+from arint.errors import ArintError, BodyAwayError, RejectedError
 from arint.flows.compile import Program
 from arint.flows.groups import Group, Groups, Member, Reason
 from arint.flows.state import Effects, State
 from arint.flows.steps.aggregating import Aggregate
-from arint.message import ENVELOPE_HEADER, Message, encode_envelope
+from arint.message import ENVELOPE_HEADER, Message, encode_envelope, inline
 from arint.plugins import FullError
 from arint.runtime.failpoints import failpoint
 from arint.runtime.history import history_of
@@ -105,15 +105,33 @@ class Gathering(StageProcessor):
             self._all.held[sequence] = known._replace(incoming=incoming)
             incoming.shed()
             return None
-        message = incoming.message()
+        return self._add_message(incoming, incoming.message())
+
+    def _add_message(self, incoming: Incoming, message: Message) -> Awaitable[None] | None:
+        sequence = incoming.stream_sequence
         try:
             state = State(message, self.program.flow, self.stage, self._effects)
             key = self._step.key_of(state)
             member = self._step.member(state, key, sequence, incoming.published, self._groups.get(key))
+        except BodyAwayError:
+            return self._add_large(incoming, message)
         except Exception as error:
             return self._fail(incoming, message, error)
         incoming.shed()
         return self._hold(Held(incoming, key, member))
+
+    async def _add_large(self, incoming: Incoming, message: Message) -> None:
+        """Its body is looked at, and let go of again."""
+        stay = self._desk.stay()
+        try:
+            whole = await self._insist(lambda: self._fetched(message, stay))
+        except RejectedError as error:
+            await self._fail(incoming, message, error)
+            return
+        finally:
+            stay.end()
+        if incoming.stream_sequence not in self._all.held and (work := self._add_message(incoming, whole)) is not None:
+            await work
 
     def _hold(self, held: Held) -> Awaitable[None] | None:
         """Returns what is left to do if its group is complete now, or too long."""
@@ -151,6 +169,8 @@ class Gathering(StageProcessor):
         while True:
             try:
                 return await work()
+            except RejectedError:
+                raise
             except (ArintError, FullError) as error:
                 log.warning("%s/%s: %s; tried again", self.program.flow, self.stage, error)
                 await asyncio.sleep(AGAIN_AFTER)
@@ -192,7 +212,7 @@ class Gathering(StageProcessor):
         members = group.in_order
         stored = await lookup.get_many(self._desk.bus, self._stream,
                                        [self._all.held[member.sequence].incoming.subject for member in members])
-        messages = {one.sequence: one.message() for one in stored}
+        messages = {one.sequence: await self._desk.bodies.fetch(one.message()) for one in stored}
         pairs = [(member, messages[member.sequence]) for member in members if member.sequence in messages]
         if len(pairs) < len(members):
             raise ArintError(f"{len(members) - len(pairs)} of its members were not found", where=self._stream)
@@ -201,7 +221,8 @@ class Gathering(StageProcessor):
         else:
             whole, stage = self._step.combine(self.program.flow, group.key, pairs, reason), self._step.following
         place = Place(whole.root, whole.id, whole.run, self.program.flow, stage)
-        parts = [Part(place.subject, {ENVELOPE_HEADER: encode_envelope(whole)}, whole.body)]
+        whole = await self._desk.bodies.check_in(whole, place.flow, place.subject)
+        parts = [Part(place.subject, {ENVELOPE_HEADER: encode_envelope(whole)}, inline(whole))]
         parts += [Part(self._all.held[member.sequence].incoming.place.marker, {}, place.subject.encode())
                   for member in members]
         if await store_together(self._desk.bus, parts) is None:

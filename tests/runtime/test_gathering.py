@@ -10,7 +10,7 @@ from typing import Any
 from arint.bus import lookup
 from arint.bus.subjects import stream_of
 from arint.bus.together import Part, store_together
-from arint.message import Message
+from arint.message import Message, StoredBody
 from arint.operations import trail
 from arint.operations.story import tell
 from tests.runtime.scene import Scene, running
@@ -41,11 +41,19 @@ steps:
   - aggregate: {split: true}
   - send: {to: topic/wholes}
 ---
+kind: Flow
+name: large
+max_bytes: 16MiB
+steps:
+  - split: body
+  - aggregate: {split: true}
+  - set: {vars.n: size(body)}
+---
 kind: Service
 name: half
 source: work.py:half
 """
-WHOLE = {"grouped": "0-whole", "scattered": "2-whole", "huge": "1-whole"}
+WHOLE = {"grouped": "0-whole", "scattered": "2-whole", "huge": "1-whole", "large": "1-whole"}
 CODE = """
 def half(n: int) -> float:
     if n == 13:
@@ -80,7 +88,7 @@ async def test_groups_by_size_and_by_time_over_a_restart(tmp_path: Path, nats_tl
         async def three() -> bool:
             return len(await aggregates(scene, "grouped")) == 3
 
-        await scene.until(three, 9)  # were the members waited for as long as an ack, this would take longer
+        await scene.until(three)  # an ack is waited for an hour: they were brought again at once
         wholes = await aggregates(scene, "grouped")
         assert members(wholes) == Counter(range(24))
         assert [whole.variables["group"]["complete"] for whole in wholes] == ["size", "size", "time"]
@@ -116,6 +124,23 @@ async def test_a_split_is_gathered_and_a_dead_part_is_waited_for(tmp_path: Path,
             kept = await trail.read(scene.bus, whole.root)
             story = tell(whole.root, kept.inputs, kept.actions)
             return story.state == "done" and len(story.hops) == 1 + 12 * 2 + 1
+
+        await scene.until(told)
+
+
+async def test_large_bodies_are_gathered_into_a_larger_one(tmp_path: Path, nats_tls_server: NatsServer) -> None:
+    async with running(tmp_path, nats_tls_server, MANIFEST, CODE) as scene:
+        large = "x" * 600_000
+        await scene.put("large", [large, "small", large])
+
+        async def gathered() -> list[Message]:
+            return await aggregates(scene, "large")
+
+        (whole,) = await scene.until(gathered, 40)
+        assert isinstance(whole.body, StoredBody) and whole.body.claim.size == 1_200_000 + 15
+
+        async def told() -> bool:
+            return any(action.stage == "1-whole" and action.outcome == "done" for action in await scene.actions())
 
         await scene.until(told)
 

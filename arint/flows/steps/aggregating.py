@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import msgspec
 
-from arint.errors import RejectedError
+from arint.errors import BodyAwayError, RejectedError
 from arint.flows.expressions import as_text, expression
 from arint.flows.groups import MOST_OCTETS, Group, Member, Reason, Rule
 from arint.flows.json_text import parse_json, write_json
 from arint.flows.state import State
 from arint.flows.step import EffectStep, Mistakes, StepError
 from arint.flows.steps.assign import Into
-from arint.message import Message, derived_id
+from arint.message import Message, derived_id, is_away, size_of
 from arint.resources.kinds import Duration
 from arint.resources.quantities import seconds
 
@@ -106,7 +106,7 @@ class Aggregate(EffectStep):
         """The message as a member of its group, which has these members so far. Raises RejectedError."""
         message = state.message()
         if (partial := message.variables.get(_PARTIAL)) is not None:
-            return Member(sequence, partial["at"], len(message.body), partial["order"], partial["weight"],
+            return Member(sequence, partial["at"], size_of(message.body), partial["order"], partial["weight"],
                           partial["ends"], partial["expected"])
         expected = 0
         order = sequence
@@ -115,7 +115,7 @@ class Aggregate(EffectStep):
             expected, order = split["count"], split["index"]
             if split.get("absent"):
                 return Member(sequence, stored, 0, order, expected=expected)
-        if len(message.body) > MOST_OCTETS:
+        if size_of(message.body) > MOST_OCTETS:
             raise RejectedError(f"the body is larger than {MOST_OCTETS} bytes, the most that an aggregate may have")
         _raw(message)
         return Member(sequence, stored, len(message.body), order, ends=self._ends(state, key, group),
@@ -192,7 +192,9 @@ def _split_of(state: State) -> dict[str, Any]:
 
 
 def _raw(message: Message) -> bytes:
-    """The body as JSON: as it is, or what is text as a string. Raises RejectedError."""
+    """The body as JSON: as it is, or what is text as a string. Raises RejectedError, BodyAwayError."""
+    if is_away(message.body):
+        raise BodyAwayError("the large body is not fetched")
     if "json" in message.content_type:
         parse_json(message.body)
         return message.body
