@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from arint.operations.connect import Link
 
+ACCEPTED = 202
+"""The message goes on without its caller; any other answer is the end of it."""
 _SHOWN_HEADERS = ("content-type", "location", "retry-after", "allow", "www-authenticate", "idempotency-replayed")
 
 
@@ -124,7 +126,7 @@ async def try_channel(link: Link, arguments: TryArguments, progress: Progress = 
     sample = _with_headers(sample, arguments)
     progress(Step(f"{sample.method} {sample.url}"))
     result = await _sent(channel.name, sample, arguments)
-    if not arguments.wait or not result.message:
+    if not arguments.wait or not result.message or result.status != ACCEPTED:
         return result
     progress(Step("following the message to its end"))
     return msgspec.structs.replace(result, story=await until_settled(link, result.message, timeout=arguments.timeout))
@@ -273,8 +275,8 @@ def _result(channel: str, curl: str, answer: httpx.Response, took: float) -> Try
 
 def _message_id(answer: httpx.Response, text: str | None) -> str:
     """The message's id, where the answer names one."""
-    named = answer.headers.get("x-arint-message") or answer.headers.get("x-message-id") or ""
-    if named or answer.status_code != 202:
+    named = answer.headers.get("x-message-id", "")
+    if named or answer.status_code != ACCEPTED:
         return str(named)
     try:
         known = json.loads(text or "")

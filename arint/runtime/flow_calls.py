@@ -16,6 +16,7 @@ from arint.flows.compile import START, Program
 from arint.flows.run import StageResult, on_failure, run_stage
 from arint.flows.state import Effects, Level, Output, Reply
 from arint.message import Message
+from arint.meters.families import STAGE_ATTEMPTS, STAGE_DURATION
 from arint.plugins import FullError
 from arint.runtime.desk import Desk
 from arint.runtime.processor import failure_of
@@ -80,7 +81,7 @@ class FlowCalls:
 
     async def _stage(self, program: Program, given: Output, effects: _Immediate) -> StageResult | Output:
         try:
-            return await run_stage(program, given.stage, given.message, effects)
+            return await self._watched(program, given, effects)
         except FullError:
             raise
         except Exception as error:
@@ -88,6 +89,23 @@ class FlowCalls:
             if caught is None:
                 raise
             return caught
+
+    async def _watched(self, program: Program, given: Output, effects: _Immediate) -> StageResult:
+        """Run it, counted and traced as the stages of stored messages are."""
+        flow, stage, message = program.flow, given.stage, given.message
+        began, outcome = time.perf_counter(), "failed"
+        try:
+            if self._desk.tracer is None:
+                result = await run_stage(program, stage, message, effects)
+            else:
+                with self._desk.tracer.around(message, f"{flow} {stage}", "internal", flow, stage, flow=flow,
+                                              stage=stage) as traced:
+                    result = await run_stage(program, stage, traced, effects)
+            outcome = result.outcome
+            return result
+        finally:
+            STAGE_ATTEMPTS.at(flow, stage, outcome).add()
+            STAGE_DURATION.at(flow, stage).observe(time.perf_counter() - began)
 
     async def _store(self, outputs: Sequence[Output]) -> None:
         """What a stage sent to flows and topics, before anything goes on."""

@@ -61,6 +61,8 @@ class Immediate:
             headers=dict(headers), channel=channel, caller=caller, correlation_id=correlation_id or identity,
             traceparent=traceparent, change_set=self._desk.change_set, created=time.time(),
             variables={VARIABLE: {"method": request.method, "path": request.path, "query": request.query}})
+        if self._desk.tracer is not None:
+            self._desk.tracer.enter(message, "ask", channel, message.created)
         host = self._colocated.hosts.get(target)
         began = time.monotonic()
         try:
@@ -83,6 +85,9 @@ class Immediate:
     def record(self, message: Message, target: str, began: float, status: int, size: int,
                error: BaseException | None = None) -> None:
         """Write down how a call ended; `size` is the answer's."""
+        if self._desk.tracer is not None:
+            self._desk.tracer.end(message.traceparent, status=status,
+                                  error="" if error is None else str(error) or type(error).__name__)
         kind = "" if error is None else error.title if isinstance(error, ArintError) else type(error).__name__
         self._calls.record(Action(
             root=message.id, message=message.id, flow=target, stage=STAGE, attempt=1, at=message.created,

@@ -98,7 +98,7 @@ class Intake:
         tracer, message = self._desk.tracer, output.message
         if tracer is None:
             return await self._desk.store(output)
-        tracer.enter(message, message.channel, began)
+        tracer.enter(message, "accept", message.channel, began)
         try:
             stored = await self._desk.store(output)
         except BaseException as error:

@@ -29,7 +29,7 @@ class Tracer:
         self._clock = clock
         self._open: dict[str, Span] = {}
 
-    def enter(self, message: Message, channel: str, began: float) -> None:
+    def enter(self, message: Message, verb: str, channel: str, began: float) -> None:
         """A message comes in: as part of its caller's trace, whose decision to sample is honoured, or of a new one."""
         caller = parse(message.traceparent)
         if caller is None:
@@ -37,7 +37,7 @@ class Tracer:
             caller = TraceContext(trace, "", is_chosen(trace, self._ratio))
             message.traceparent = ""
         if caller.sampled:
-            self._begin(message, caller, f"accept {channel}", "server", ("accept", message.id), began,
+            self._begin(message, caller, f"{verb} {channel}", "server", (verb, message.id), began,
                         {"arint.channel": channel, "arint.caller": message.caller})
 
     def begin(self, message: Message, name: str, kind: SpanKind, *key: object, **attributes: str | int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from base64 import b64encode
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,9 +10,8 @@ from urllib.parse import quote
 from arint.errors import UsageError
 from arint.plugins import ChannelBinding, Sample
 from plugins.http.openapi import document
+from plugins.http.paths import segments_of
 from plugins.http.specs import HttpChannel
-
-_PARAMETER = re.compile(r"\{([^}]+)\}")
 
 
 class HttpGuide:
@@ -35,16 +33,24 @@ class HttpGuide:
             raise UsageError(f"channel {channel.name} does not take {wanted}", remedy=f"it takes "
                              f"{', '.join(spec.methods)}")
         headers, masked = _credentials(spec, secret)
-        path = _PARAMETER.sub(lambda found: _value(channel.name, found[1], parameters or {}), spec.path)
-        return Sample(method=wanted, url=server.rstrip("/") + quote(path, safe="/%:@!$&'()*+,;=~-._")
+        path = _path(channel.name, spec.path, parameters or {})
+        return Sample(method=wanted, url=server.rstrip("/") + path
                       + (f"?{query.removeprefix('?')}" if query else ""), headers=headers, masked=masked)
 
 
-def _value(channel: str, name: str, parameters: dict[str, str]) -> str:
-    bare = name.partition(":")[0]
-    if bare not in parameters:
-        raise UsageError(f"the path of channel {channel} has the parameter {bare}", remedy=f"add --param {bare}=VALUE")
-    return quote(parameters[bare], safe="")
+def _path(channel: str, path: str, parameters: dict[str, str]) -> str:
+    segments, names = segments_of(path)
+    for name in names:
+        if name not in parameters:
+            raise UsageError(f"the path of channel {channel} has the parameter {name}",
+                             remedy=f"add --param {name}=VALUE")
+    values = iter(names)
+    return "".join("/" + (quote(parameters[next(values)], safe="") if segment is None else _literal(segment))
+                   for segment in segments)
+
+
+def _literal(segment: str) -> str:
+    return quote(segment, safe="%:@!$&'()*+,;=~-._")
 
 
 def _credentials(spec: HttpChannel, secret: Callable[[str], bytes]) -> tuple[dict[str, str], dict[str, str]]:

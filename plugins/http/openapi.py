@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
@@ -10,12 +9,12 @@ from typing import Any
 from arint.flows.contracts import Schema, rooted
 from arint.plugins import ChannelBinding
 from arint.resources.quantities import octets, seconds
+from plugins.http.paths import segments_of
 from plugins.http.problems import CONTENT_TYPE
 from plugins.http.routes import MESSAGES
 from plugins.http.specs import ChannelAuth, HttpChannel
 
 VERSION = "3.1.0"
-_PARAMETER = re.compile(r"\{([^}]+)\}")
 _BODILESS = frozenset({"GET", "DELETE"})
 _JSON = "application/json"
 _PROBLEM = CONTENT_TYPE.decode()
@@ -44,14 +43,18 @@ _SHARED: Document = {
         "CorrelationId": {
             "name": "X-Correlation-Id", "in": "header", "schema": {"type": "string", "maxLength": 255},
             "description": "kept with the message and passed on"},
+        "RequestTimeout": {
+            "name": "X-Request-Timeout", "in": "header", "schema": {"type": "string"},
+            "description": "how long the caller waits, such as 500ms or 2s; no longer than the channel allows"},
         "Traceparent": {
             "name": "traceparent", "in": "header", "schema": {"type": "string"},
             "description": "W3C Trace Context: the trace that the message becomes part of"},
     },
 }
+_MESSAGE_ID = {"X-Message-Id": {"description": "the message's id", "schema": {"type": "string"}}}
 _GUARANTEED = {
     400: "the request cannot be understood", 408: "the request did not arrive in time",
-    413: "the body is too large", 415: "the body is compressed",
+    413: "the body is too large", 415: "the body is compressed, or of another type",
     422: "the Idempotency-Key came before with another body", 431: "the headers are too large",
     500: "something failed here", 503: "nothing was stored; try again after Retry-After"}
 _IMMEDIATE = {
@@ -88,7 +91,7 @@ def _add(channel: ChannelBinding, paths: dict[str, Document], components: Docume
 def _operation(channel: ChannelBinding, method: str, security: list[Any], components: Document) -> Document:
     spec: HttpChannel = channel.spec
     is_immediate = channel.delivery == "immediate"
-    shared = ["CorrelationId", "Traceparent"] if is_immediate else ["IdempotencyKey", "CorrelationId", "Traceparent"]
+    shared = ["RequestTimeout" if is_immediate else "IdempotencyKey", "CorrelationId", "Traceparent"]
     names = f"{channel.name}-{method.lower()}" if len(spec.methods) > 1 else channel.name
     operation: Document = {
         "operationId": names, "tags": [channel.name], "summary": _summary(channel),
@@ -114,7 +117,7 @@ def _summary(channel: ChannelBinding) -> str:
 
 def _request_body(channel: ChannelBinding, components: Document) -> Document:
     schema = _component(f"{channel.name}.payload", channel.payload, components)
-    types = getattr(channel.spec, "content_types", ()) or ((_JSON,) if schema else ("*/*",))
+    types = channel.spec.content_types or ((_JSON,) if schema else ("*/*",))
     content = {name: {"schema": schema} if schema and "json" in name else {} for name in types}
     return {"required": channel.payload is not None, "content": content}
 
@@ -131,7 +134,10 @@ def _responses(channel: ChannelBinding, security: list[Any], components: Documen
     if channel.delivery == "immediate":
         result = _component(f"{channel.name}.result", channel.result, components)
         content: Document = {_JSON: {"schema": result}} if result else {"*/*": {}}
-        answers: Document = {"200": {"description": "the outcome", "content": content}}
+        answers: Document = {
+            "200": {"description": "the outcome", "content": content, "headers": _MESSAGE_ID},
+            "202": {"description": "it goes on without its caller", "headers": _MESSAGE_ID},
+            "204": {"description": "done; there is nothing to tell", "headers": _MESSAGE_ID}}
         failures = _IMMEDIATE
     else:
         answers = {"202": {
@@ -141,6 +147,8 @@ def _responses(channel: ChannelBinding, security: list[Any], components: Documen
                                                  "schema": {"type": "string"}}},
             "content": {_JSON: {"schema": {"$ref": "#/components/schemas/Accepted"}}}}}
         failures = _GUARANTEED
+    if channel.spec.limits.rate:
+        failures = failures | {429: "more than the channel's rate; try again after Retry-After"}
     if security:
         failures = failures | {401: "valid credentials are needed"}
     return answers | _problems(failures)
@@ -167,7 +175,7 @@ def _status_operation(channel: ChannelBinding, security: list[Any]) -> Document:
 
 def _path_parameters(path: str) -> list[Document]:
     return [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-            for name in _PARAMETER.findall(path)]
+            for name in segments_of(path)[1]]
 
 
 def _security(name: str, auth: ChannelAuth | None, components: Document) -> list[Any]:
@@ -182,7 +190,7 @@ def _security(name: str, auth: ChannelAuth | None, components: Document) -> list
 
 
 def _limits(spec: HttpChannel) -> Document:
-    rate = getattr(spec.limits, "rate", None)
+    rate = spec.limits.rate
     return {"body_bytes": octets(spec.limits.body),
             "headers_bytes": octets(spec.limits.headers), "seconds": seconds(spec.limits.timeout),
             "requests_at_once": spec.limits.concurrency, **({"rate": rate} if rate else {})}

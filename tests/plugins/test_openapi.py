@@ -28,9 +28,10 @@ ORDER = {"$ref": "#/$defs/Order", "$defs": {"Order": {
     "properties": {"id": {"type": "string"}, "parts": {"type": "array", "items": {"$ref": "#/$defs/Order"}}}}}}
 KEY = {"api_key": {"secret": "key"}}
 names = st.from_regex(r"\A[a-z0-9]([-a-z0-9]{0,10}[a-z0-9])?\Z")
-paths = st.from_regex(r"\A(/[a-z0-9._~-]{1,8}){1,3}/?\Z")
+paths = st.from_regex(r"\A(/[a-z0-9._~-]{1,8}){1,3}(/\{id\})?/?\Z")
 specs = st.fixed_dictionaries(
-    {"path": paths, "methods": st.lists(st.sampled_from(["POST", "PUT", "PATCH"]), min_size=1, unique=True)},
+    {"path": paths, "methods": st.lists(st.sampled_from(["GET", "POST", "PUT", "PATCH", "DELETE"]), min_size=1,
+                                        unique=True)},
     optional={"auth": st.sampled_from([KEY, {"api_key": {"secret": "key"}, "header": "X-Other"},
                                        {"basic": {"user": "shop", "password": {"secret": "key"}}}]),
               "limits": st.just({"body": "10KiB", "timeout": "2s"})})
@@ -80,9 +81,26 @@ def test_the_schema_of_the_body_still_means_what_it_meant() -> None:
 def test_immediate_delivery_answers_the_outcome() -> None:
     found = document([channel("ask", {"path": "/ask"}, delivery="immediate", result={"type": "integer"})])
     check(found)
-    assert "202" not in found["paths"]["/ask"]["post"]["responses"]
+    assert {"$ref": "#/components/parameters/RequestTimeout"} in found["paths"]["/ask"]["post"]["parameters"]
     assert {"200", "404", "409", "429", "502", "504"} <= set(found["paths"]["/ask"]["post"]["responses"])
     assert list(found["paths"]) == ["/ask"]
+
+
+def test_a_path_with_parameters_and_types_of_bodies() -> None:
+    spec = {"path": "/orders/{id}/lines", "methods": ["GET", "PUT"], "content_types": ["application/json", "text/csv"],
+            "limits": {"rate": "5/s"}}
+    found = document([channel("lines", spec, payload=ORDER, delivery="immediate")])
+    check(found)
+    get, put = (found["paths"]["/orders/{id}/lines"][word] for word in ("get", "put"))
+    assert get["parameters"][0] == {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
+    assert "requestBody" not in get and put["requestBody"]["content"] == {
+        "application/json": {"schema": {"$ref": "#/components/schemas/lines.payload"}}, "text/csv": {}}
+    assert put["x-arint-limits"]["rate"] == "5/s" and {"get", "put"} == {one["operationId"][6:] for one in (get, put)}
+    guide, lines = HttpGuide(), channel("lines", spec)
+    sample = guide.sample(lines, server="http://h:1", parameters={"id": "a/b"}, secret=lambda _: b"")
+    assert (sample.method, sample.url) == ("GET", "http://h:1/orders/a%2Fb/lines")
+    with pytest.raises(UsageError, match="parameter id"):
+        guide.sample(lines, server="http://h:1", secret=lambda _: b"")
 
 
 def test_a_sample_shows_who_asks_and_what_may_be_printed() -> None:

@@ -42,6 +42,16 @@ kind: Channel
 name: orders-in
 http: {path: /orders}
 to: flow/orders
+---
+kind: Flow
+name: asked
+steps: [{call: service/price}]
+---
+kind: Channel
+name: ask
+http: {path: /ask}
+to: flow/asked
+delivery: immediate
 """
 CODE = """
 from arint import service, Context
@@ -159,7 +169,20 @@ async def test_one_trace_from_caller_to_sink_unless_the_caller_wants_none(path: 
     assert "1" * 32 not in {span.trace_id.hex() for span in path.collector.spans}
 
 
-async def test_a_collector_that_is_away_holds_up_no_message(path: TracedPath) -> None:
+async def test_a_call_is_traced_and_a_collector_that_is_away_holds_up_no_message(path: TracedPath) -> None:
+    asked = f"00-{'3' * 32}-{'4' * 16}-01"
+    async with httpx.AsyncClient() as client:
+        answer = await client.post(path.url.replace("/orders", "/ask"), json={}, headers={"traceparent": asked})
+    assert answer.status_code == 200, answer.text
+
+    def spans() -> dict[str, Any]:
+        return {one.name: one for one in path.collector.spans if one.trace_id.hex() == "3" * 32}
+
+    await path.collector.until(lambda: len(spans()) == 3)
+    mine = spans()
+    assert mine["ask ask"].parent_span_id.hex() == "4" * 16
+    assert mine["asked start"].parent_span_id == mine["ask ask"].span_id
+    assert mine["call service/price"].parent_span_id == mine["asked start"].span_id
     path.collector.answer = 503
     for number in range(20):
         await path.send({"n": number})
@@ -170,7 +193,8 @@ async def test_a_collector_that_is_away_holds_up_no_message(path: TracedPath) ->
 
     done = ("orders", "3-callback", "done")
     await path.until(lambda: counted("runner-1", "arint_stage_attempts_total").get(done) == 20)
-    await path.until(lambda: counted("http-1", "arint_channel_requests_total") == {("orders-in", "202"): 20})
+    await path.until(lambda: counted("http-1", "arint_channel_requests_total") == {
+        ("ask", "200"): 1, ("orders-in", "202"): 20})
     await path.until(lambda: counted("http-1", "arint_store_duration_seconds") == {(): 20})
     path.collector.answer = 200
     await path.collector.until(lambda: len(path.collector.named("callback")) == 20, 40)

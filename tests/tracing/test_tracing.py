@@ -62,7 +62,7 @@ def test_what_a_message_meets_hangs_together() -> None:
     spans: list[Span] = []
     tracer = Tracer(spans.append)
     message = Message.new(b"{}", traceparent=CALLER)
-    tracer.enter(message, "orders-in", 1.0)
+    tracer.enter(message, "accept", "orders-in", 1.0)
     accepted = message.traceparent
     tracer.end(accepted)
     tracer.begin(message, "orders start", "consumer", "stage", 1)
@@ -80,16 +80,16 @@ def test_the_callers_decision_is_honoured() -> None:
     spans: list[Span] = []
     tracer = Tracer(spans.append, ratio=1.0)
     message = Message.new(b"{}", traceparent=CALLER[:-2] + "00")
-    tracer.enter(message, "orders-in", 1.0)
+    tracer.enter(message, "accept", "orders-in", 1.0)
     tracer.begin(message, "orders start", "consumer", "stage", 1)
     assert message.traceparent == CALLER[:-2] + "00"
     tracer.end(message.traceparent)
     never = Message.new(b"{}")
-    Tracer(spans.append, ratio=0.0).enter(never, "orders-in", 1.0)
+    Tracer(spans.append, ratio=0.0).enter(never, "accept", "orders-in", 1.0)
     assert never.traceparent == ""
     sampled = Message.new(b"{}", traceparent=CALLER)
     zero = Tracer(spans.append, ratio=0.0)
-    zero.enter(sampled, "orders-in", 1.0)
+    zero.enter(sampled, "accept", "orders-in", 1.0)
     zero.end(sampled.traceparent)
     assert [span.trace for span in spans] == [CALLER[3:35]]
 
