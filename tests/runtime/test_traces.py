@@ -132,8 +132,7 @@ async def path(tmp_path: Path, nats_tls_server: NatsServer) -> AsyncIterator[Tra
 
 async def test_one_trace_from_caller_to_sink_unless_the_caller_wants_none(path: TracedPath) -> None:
     await path.send({"do": "raise once"}, traceparent=CALLER)
-    await path.collector.until(lambda: path.collector.named("callback"))
-    await path.collector.until(lambda: path.collector.named("orders 3-callback"))
+    await path.collector.until(lambda: len(path.collector.spans) >= 10)
     spans = path.collector.spans
     assert {span.trace_id.hex() for span in spans} == {CALLER[3:35]}
     by_id = {span.span_id.hex(): span for span in spans}
