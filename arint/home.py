@@ -130,6 +130,11 @@ class Home:
         ca = "etcd-ca" if name.startswith("etcd-") else "cluster-ca"
         return Pem(str(self.pki / f"{ca}.pem"), str(self.pki / f"{name}.pem"), str(self.pki / f"{name}.key"))
 
+    def variables(self, config: NodeConfig) -> dict[str, str]:
+        """What manifests may name as `${…}` on every node (`arint.resources.variables.BUILT_IN`)."""
+        return {"ARINT_HOME": str(self.path), "ARINT_DATA": str(self.data), "ARINT_NODE": config.node,
+                "ARINT_CLUSTER": config.cluster}
+
     @property
     def exists(self) -> bool:
         """Whether a node was set up here."""

@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 KINDS = {
+    "Variables": """\
+kind: Variables
+name: here
+values:
+  PARTNER_URL: https://partner.example.com
+  STOCK_URL: postgresql://stock.example.com/stock
+""",
     "Secret": """\
 kind: Secret
 name: orders-key

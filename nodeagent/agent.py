@@ -132,10 +132,8 @@ class Agent:
     def _surroundings(self) -> Surroundings:
         config, home = self._config, self._home
         bus = BusSettings((f"tls://{config.host}:{config.ports.nats}",), *home.identity("worker"))
-        variables = {"ARINT_HOME": str(home.path), "ARINT_DATA": str(home.data), "ARINT_NODE": config.node,
-                     "ARINT_CLUSTER": config.cluster}
         return Surroundings(node=config.node, home=str(home.path), bus=bus, host=config.host, port=config.ports.http,
-                            variables=variables, fsync=config.fsync, traces=config.traces)
+                            variables=home.variables(config), fsync=config.fsync, traces=config.traces)
 
     async def _take_part(self) -> None:
         """From the first answer of etcd on: follow the cluster, be a member of it, run what is assigned."""

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from arint.resources.canonical import from_canonical
 from arint.resources.kinds import Channel, Connection, Flow, Resource, Secret, Service
+from arint.resources.variables import declared_in
 
 _Kind = TypeVar("_Kind", bound=Resource)
 
@@ -59,6 +60,11 @@ class Configuration:
     def secrets(self) -> dict[str, Secret]:
         """By name."""
         return dict(self._named(Secret))
+
+    @cached_property
+    def variables(self) -> dict[str, str]:
+        """The declared ones."""
+        return declared_in(self.resources.values())
 
     def _named(self, kind: type[_Kind]) -> Iterator[tuple[str, _Kind]]:
         for _, resource in sorted(self.resources.items()):

@@ -61,7 +61,8 @@ def orders_for(task: Task, configuration: Configuration, around: Surroundings, *
                             remedy="apply the manifest that declares it")
     common = Orders(instance=task.instance, node=around.node, role="runner", bus=around.bus, home=around.home,
                     change_set=configuration.number, host=around.host, fsync=around.fsync, traces=around.traces,
-                    secrets={name: known[name] for name in sorted(names)}, variables=dict(around.variables))
+                    secrets={name: known[name] for name in sorted(names)},
+                    variables={**configuration.variables, **around.variables})
     if task.service == RUNNER:
         return _for_runner(common, configuration)
     if task.service.startswith(SYSTEM):

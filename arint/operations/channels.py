@@ -18,6 +18,7 @@ from arint.operations.progress import Progress, Step, silent
 from arint.operations.story import Story
 from arint.plugins import ChannelBinding, Guide, Sample, load, transports
 from arint.resources.kinds import Channel, Flow, Resource, Secret
+from arint.resources.variables import declared_in
 
 if TYPE_CHECKING:
     import httpx
@@ -183,9 +184,7 @@ def _binding(link: Link, channel: Channel, known: _Known) -> ChannelBinding:
     from arint.runtime.source_unit import binding_of
 
     flows = {one.name: one for one in known.resources.values() if isinstance(one, Flow)}
-    config, home = link.config, link.home
-    variables = {"ARINT_HOME": str(home.path), "ARINT_DATA": str(home.data), "ARINT_NODE": config.node,
-                 "ARINT_CLUSTER": config.cluster}
+    variables = declared_in(known.resources.values()) | link.home.variables(link.config)
     return binding_of(channel, transports()[channel.transport], variables,
                       contract_of(channel.to, flows, known.contracts))
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from arint.actions import Action
+from arint.errors import UnreachableError
 from arint.operations import trail
 from arint.runtime.tracebacks import user_line
 
@@ -34,8 +35,11 @@ async def past(link: Link, wanted: EventFilter) -> list[Action]:
     limit = max(wanted.limit, _LOOKED_THROUGH) if wanted.outcome else wanted.limit
     found = await trail.newest_actions(await link.bus(), flow=wanted.flow, limit=limit)
     newest = [record for record in found if fits(record, wanted)][:wanted.limit][::-1]
-    versions = [record for record in failed_versions(await link.agent.status()) if fits(record, wanted)]
-    return merged(newest, versions)[-wanted.limit:]
+    try:
+        versions = failed_versions(await link.agent.status())
+    except UnreachableError:  # the log is there all the same
+        versions = []
+    return merged(newest, [record for record in versions if fits(record, wanted)])[-wanted.limit:]
 
 
 def failed_versions(status: AgentStatus) -> list[Action]:

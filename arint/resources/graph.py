@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 
 from arint.resources.canonical import plain
-from arint.resources.kinds import Resource, key_of
+from arint.resources.kinds import Resource, Variables, key_of
 from arint.resources.problems import Path
+from arint.resources.variables import named_in
 
 _KINDS = {"service": "Service", "flow": "Flow", "connection": "Connection"}
 _OPAQUE = frozenset({"validate", "map", "set", "log", "parse", "format", "normalize"})
@@ -48,14 +49,24 @@ def references_in(written: Mapping[str, Any]) -> Iterator[Reference]:
     if kind in ("Channel", "Connection"):
         yield from _one(("to",), written.get("to"))
         yield from _sources(written)
-        yield from _secrets({key: value for key, value in written.items() if isinstance(value, dict)}, ())
+        spec = {key: value for key, value in written.items() if isinstance(value, dict)}
+        yield from _secrets(spec, ())
+        yield from _variables(spec)
     elif kind == "Service":
         names = written.get("secrets")
         for index, name in enumerate(names if isinstance(names, list) else ()):
             yield Reference(("secrets", index), f"Secret/{name}")
         yield from _secrets(written.get("env"), ("env",))
+        yield from _variables({key: written[key] for key in ("config", "env") if key in written})
     elif kind == "Flow":
         yield from _in_steps(written.get("steps"), ("steps",))
+
+
+def variables_in(written: Mapping[str, Any]) -> set[str]:
+    """The targets (`Variable/NAME`) that a resource in its written form declares."""
+    values = written.get("values")
+    return {f"Variable/{name}" for name in values} if written.get("kind") == "Variables" and isinstance(values, dict) \
+        else set()
 
 
 def secrets_of(resource: Resource) -> set[str]:
@@ -80,8 +91,15 @@ def still_used(resources: Mapping[str, Resource], leaving: Iterable[str]) -> dic
     """What of `leaving` the remaining resources still refer to, and which these are: a delete is refused for them."""
     going = set(leaving)
     staying = [resource for key, resource in resources.items() if key not in going]
-    found = {target: users(staying, target) for target in sorted(going)}
+    found = {target: sorted({user for one in _offered(resources, target) for user in users(staying, one)})
+             for target in sorted(going)}
     return {target: keys for target, keys in found.items() if keys}
+
+
+def _offered(resources: Mapping[str, Resource], key: str) -> set[str]:
+    """What others may refer to when they need this resource: itself, or the variables it declares."""
+    resource = resources.get(key)
+    return {f"Variable/{name}" for name in resource.values} if isinstance(resource, Variables) else {key}
 
 
 def cycles(referring: Mapping[str, Iterable[Reference]]) -> list[tuple[str, ...]]:
@@ -148,6 +166,11 @@ def _secrets(value: Any, path: Path) -> Iterator[Reference]:
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _secrets(item, (*path, index))
+
+
+def _variables(value: Mapping[str, Any]) -> Iterator[Reference]:
+    for path, name in named_in(value):
+        yield Reference(path, f"Variable/{name}")
 
 
 def _in_steps(value: Any, path: Path) -> Iterator[Reference]:

@@ -163,9 +163,24 @@ class Secret(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     digest: str = ""
 
 
-Resource = Service | Flow | Channel | Connection | Secret
+VariableName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]
+
+
+class Variables(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """Values that channels, connections and services name as `${NAME}`: what differs from one cluster to another.
+
+    Each name is declared once. Values are no secrets.
+    """
+
+    name: Name
+    values: Annotated[dict[VariableName, str], msgspec.Meta(min_length=1)]
+    description: str = ""
+
+
+Resource = Variables | Service | Flow | Channel | Connection | Secret
 KINDS: dict[str, type[msgspec.Struct]] = {
-    "Secret": Secret, "Connection": Connection, "Service": Service, "Flow": Flow, "Channel": Channel,
+    "Variables": Variables, "Secret": Secret, "Connection": Connection, "Service": Service, "Flow": Flow,
+    "Channel": Channel,
 }
 """In the order in which they are listed and applied: what is referred to comes first."""
 

@@ -10,6 +10,7 @@ from arint.plugins import transports
 from arint.resources import graph
 from arint.resources.checking import Mistake, mistakes
 from arint.resources.problems import nearest
+from arint.resources.variables import BUILT_IN
 
 STEP_KEYS = {"send": frozenset({"to", "into"}), "enrich": frozenset({"from", "into", "ask"})}
 """Keys of a step's mapping that belong to the step; all others are the transport's options."""
@@ -26,11 +27,17 @@ def mistakes_together(declared: Mapping[str, Written],
     References may lead to declared resources and to existing ones, which the declared ones replace.
     """
     known = {**existing, **declared}
+    yield from _twice(declared, known)
     referring = {key: list(graph.references_in(written)) for key, written in known.items()}
+    offered = known | {target: {} for written in known.values() for target in graph.variables_in(written)} \
+        | {f"Variable/{name}": {} for name in BUILT_IN}
+    yield from _gone(declared, existing, offered)
     for key in declared:
         for reference in referring[key]:
-            if reference.target not in known:
-                yield key, _dangling(reference, known)
+            if reference.target not in offered:
+                yield key, _dangling(reference, offered)
+            elif reference.target.startswith("Variable/"):
+                continue
             elif reference.transport and reference.transport not in known[reference.target]:
                 yield key, Mistake(reference.path, f"{reference.target.replace('C', 'c', 1)} has another transport",
                                    f"it must be one with the key {reference.transport}")
@@ -38,6 +45,33 @@ def mistakes_together(declared: Mapping[str, Written],
                 yield from ((key, mistake) for mistake in _options(reference, known[reference.target]))
     for cycle in graph.cycles(referring):
         yield from _cycle(cycle, declared, referring)
+
+
+def _twice(declared: Mapping[str, Written], known: Mapping[str, Written]) -> Iterator[tuple[str, Mistake]]:
+    """A variable that two resources declare, or the node does."""
+    owners: dict[str, list[str]] = {}
+    for key, written in known.items():
+        for target in graph.variables_in(written):
+            owners.setdefault(target.partition("/")[2], []).append(key)
+    for name, keys in owners.items():
+        others = [f"also in {key}" for key in keys] + ["every node has it"] * (name in BUILT_IN)
+        for key in keys:
+            if len(others) > 1 and key in declared:
+                why = next(other for other in others if other != f"also in {key}")
+                yield key, Mistake(("values", name), f"the variable {name} is declared already", why, on_key=True)
+
+
+def _gone(declared: Mapping[str, Written], existing: Mapping[str, Written],
+          offered: Mapping[str, Written]) -> Iterator[tuple[str, Mistake]]:
+    """A variable that is taken out of its resource while what is not declared anew still names it."""
+    for key in declared:
+        for target in graph.variables_in(existing.get(key, {})) - offered.keys():
+            name = target.partition("/")[2]
+            users = [other for other, one in existing.items() if other not in declared
+                     and any(reference.target == target for reference in graph.references_in(one))]
+            if users:
+                yield key, Mistake(("values",), f"the variable {name} is still named by {', '.join(users)}",
+                                   "keep it, or declare those anew as well")
 
 
 def _dangling(reference: graph.Reference, known: Mapping[str, Written]) -> Mistake:

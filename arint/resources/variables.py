@@ -1,21 +1,24 @@
 """`${NAME}` in channels, connections, and the config and environment of services: resolved on the node.
 
-The variables are declared ones. `$${NAME}` stands for the text `${NAME}`. Flows are left alone: their languages use the
-dollar themselves. Secrets are no variables: they are `{secret: name}`.
+The variables are those of the node (`BUILT_IN`) and of all `Variables` resources. `$${NAME}` stands for the text
+`${NAME}`. Flows are left alone: their languages use the dollar themselves. Secrets are no variables: they are
+`{secret: name}`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import msgspec
 
 from arint.errors import NotValidError
-from arint.resources.kinds import Channel, Connection, Resource, Service, key_of
+from arint.resources.kinds import Channel, Connection, Resource, Service, Variables, key_of
 from arint.resources.problems import Path, nearest, path_text
 
+BUILT_IN = frozenset({"ARINT_HOME", "ARINT_DATA", "ARINT_NODE", "ARINT_CLUSTER"})
+"""What every node declares itself."""
 _VARIABLE = re.compile(r"(\$?)\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _Any = TypeVar("_Any", bound=Resource)
 
@@ -60,15 +63,18 @@ def resolve_resource(resource: _Any, variables: Mapping[str, str]) -> _Any:
     return resource
 
 
-def names_in(resource: Resource) -> set[str]:
-    """The names of the variables that this resource needs."""
-    if isinstance(resource, Channel | Connection):
-        return _names(resource.spec)
-    return _names(resource.config) | _names(resource.env) if isinstance(resource, Service) else set()
+def declared_in(resources: Iterable[Resource]) -> dict[str, str]:
+    """The values of all `Variables` among the resources; each name is declared once."""
+    return {name: value for one in resources if isinstance(one, Variables) for name, value in one.values.items()}
 
 
-def _names(value: Any) -> set[str]:
+def named_in(value: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
+    """Every variable that texts in a value as it is written name, with its place."""
     if isinstance(value, str):
-        return {match[2] for match in _VARIABLE.finditer(value) if not match[1]}
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return set().union(*map(_names, parts))
+        yield from ((path, match[2]) for match in _VARIABLE.finditer(value) if not match[1])
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from named_in(item, (*path, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from named_in(item, (*path, index))

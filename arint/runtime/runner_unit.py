@@ -134,7 +134,7 @@ class RunnerUnit:
         declared = {connection.name: connection for connection in orders.connections}
         for name, outlet in list(self._outlets.items()):
             if name not in declared or not same_outlet(outlet.connection, declared[name]) \
-                    or outlet.secrets != orders.secrets:
+                    or (outlet.secrets, outlet.variables) != (orders.secrets, orders.variables):
                 await self._outlets.pop(name).close()
         for name, connection in declared.items():
             if name not in self._outlets:

@@ -36,7 +36,7 @@ class Outlet:
         self.closed.set()
         self.open_since = 0.0
         self.secrets = secrets
-        self._variables = variables
+        self.variables = variables
         self._sink: Sink | None = None
         self._opening = asyncio.Lock()
         self._circuit = Circuit()
@@ -58,9 +58,9 @@ class Outlet:
         if transport is None or transport.connection is None:
             raise NotFoundError(f"no installed plugin has the transport {self.connection.transport}",
                                 where=f"connection/{self.connection.name}", remedy="install it on every node")
-        spec = msgspec.convert(resolve(self.connection.spec, self._variables), transport.connection)
+        spec = msgspec.convert(resolve(self.connection.spec, self.variables), transport.connection)
         context = SinkContext(name=self.connection.name, spec=spec, secrets=self.secrets,
-                              data=self._variables.get("ARINT_DATA", ""))
+                              data=self.variables.get("ARINT_DATA", ""))
         opened = await asyncio.to_thread(load(transport.sink), context)
         return opened  # type: ignore[no-any-return]
 

@@ -16,6 +16,7 @@ from arint.resources.kinds import (
     SecretSource,
     Service,
     Update,
+    Variables,
 )
 
 names = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,20}[a-z0-9])?", fullmatch=True)
@@ -58,4 +59,6 @@ connections = st.builds(Connection, name=names, transport=st.sampled_from(["http
                         description=text)
 secrets = st.builds(Secret, name=names, description=text, digest=text,
                     source=st.none() | st.builds(SecretSource, env=text, file=text))
-resources = st.one_of(services, flows, channels, connections, secrets)
+variables = st.builds(Variables, name=names, description=text, values=st.dictionaries(
+    st.from_regex(r"[A-Z_][A-Z0-9_]{0,9}", fullmatch=True), text, min_size=1, max_size=3))
+resources = st.one_of(services, flows, channels, connections, secrets, variables)
