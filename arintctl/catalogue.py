@@ -40,6 +40,7 @@ CATALOGUE: dict[str, Entry] = {
     "dlq": Entry("dlq", "Dead letters: list, show, edit, replay and drop them.", is_noun=True),
     "channel": Entry("channel", "Channels: list and describe them, and try one with a sample.", is_noun=True),
     "flow": Entry("flow", "Flows: test one with a sample message.", is_noun=True),
+    "secret": Entry("secret", "Secrets: set one, list them, seal them anew. No command prints a value.", is_noun=True),
     "context": Entry("context", "Contexts: which cluster arintctl speaks to.", is_noun=True),
     "overview": Entry("console", "Show what the console shows, once: services, throughput, failures."),
     "console": Entry("console", "Open the console: a live overview in the terminal."),

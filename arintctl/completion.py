@@ -53,6 +53,11 @@ def complete_channel(ctx: typer.Context, incomplete: str) -> list[str]:
     return [name.partition("/")[2] for name in complete_resource(ctx, f"channel/{incomplete}") if "/" in name]
 
 
+def complete_secret(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of secrets."""
+    return [name.partition("/")[2] for name in complete_resource(ctx, f"secret/{incomplete}") if "/" in name]
+
+
 def complete_instance(ctx: typer.Context, incomplete: str) -> list[str]:
     """Instances, and the engines."""
     async def names(link: Link) -> list[str]:

@@ -157,6 +157,7 @@ STEPS = {
 - callback:
     url: body.reply_to
     headers: {X-Order: "{{ body.id }}"}
+    allow: ["https://*.partner.example/hooks/*"]
 """,
     "log": """\
 - log: order {{ body.id }} is done

@@ -18,6 +18,7 @@ import msgspec
 from arint.errors import NotFoundError, NotValidError
 from arint.flows.expressions import Expression
 from arint.flows.step import EffectStep, PureStep, Step, StepError
+from arint.masking import Masks
 from arint.plugins import step_types
 from arint.resources.kinds import Flow, Retry
 from arint.resources.quantities import octets
@@ -259,6 +260,11 @@ class Builder:
     def dropped(self) -> Label:
         """Where a message goes that is filtered out."""
         return self._forks[-1] if self._forks else self._dropped
+
+    @property
+    def masks(self) -> Masks:
+        """What this flow, and those that call it here, do not let be shown."""
+        return Masks(path for flow in self._inlined for path in flow.mask)
 
     @property
     def max_bytes(self) -> int:

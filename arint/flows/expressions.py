@@ -13,6 +13,7 @@ from arint.flows.step import StepError
 
 if TYPE_CHECKING:
     from arint.flows.state import State
+    from arint.masking import Masks
 
 NAMES = ("body", "headers", "vars", "message", "error")
 """What an expression may speak of."""
@@ -37,6 +38,11 @@ class Expression:
         self._program = _compiled(source)
         self._names = _names(source, self._program.variables())
         self._fields = _fields(source)
+
+    @property
+    def is_constant(self) -> bool:
+        """Does it speak of nothing in the message?"""
+        return not self._names
 
     def evaluate(self, state: State) -> Any:
         """Its value. Raises RejectedError where the message does not have what it speaks of."""
@@ -84,6 +90,44 @@ class Template:
         """The text for this message, each value in it `quote`d. Raises RejectedError."""
         return "".join(part if isinstance(part, str) else quote(as_text(part.evaluate(state)))
                        for part in self._parts)
+
+    def show(self, state: State, masks: Masks) -> str:
+        """The text for this message, as it may be shown. Raises RejectedError."""
+        return "".join(part if isinstance(part, str) else as_text(_shown(part, state, masks)) for part in self._parts)
+
+
+class _Masked:
+    """A message's state as it may be shown: what an expression looks at, with masks."""
+
+    def __init__(self, state: State, masks: Masks) -> None:
+        self._state, self._masks = state, masks
+        self.seen, self.error = state.seen, state.error
+
+    @property
+    def body(self) -> Any:
+        return self._masks.value(self._state.body)
+
+    @property
+    def headers(self) -> Any:
+        return self._masks.headers(self._state.headers)
+
+    @property
+    def variables(self) -> Any:
+        return self._masks.variables(self._state.variables)
+
+
+_PLAIN = re.compile(r"[A-Za-z_]\w*(?:\s*\.\s*[A-Za-z_]\w*)*")
+
+
+def _shown(part: Expression, state: State, masks: Masks) -> Any:
+    """The value of an expression as it may be shown. Most name one field with a plain name: that is looked up first,
+    since a message with its masks is a copy.
+    """
+    if _PLAIN.fullmatch(part.source) and not masks.may_hide(part.source.replace(" ", "")):
+        value = part.evaluate(state)
+        if not isinstance(value, dict | list):
+            return value
+    return part.evaluate(_Masked(state, masks))  # type: ignore[arg-type]
 
 
 @lru_cache(maxsize=4096)

@@ -64,8 +64,8 @@ class Effects(Protocol):
         ...
 
     async def callback(self, url: str, method: str, headers: Mapping[str, str], body: bytes, idempotency_key: str,
-                       timeout: float) -> None:
-        """Tell the caller. The content type stands in `headers`."""
+                       timeout: float, trusted: bool) -> None:
+        """Tell the caller. The content type stands in `headers`. `trusted`: the flow itself allows the address."""
         ...
 
     def log(self, level: Level, text: str, message: Message) -> None:

@@ -78,9 +78,9 @@ async def apply(link: Link, arguments: ApplyArguments, progress: Progress = sile
     if changes:
         await _store(link, desired, progress)
         progress(Step("making the change set"))
-        head = await _commit(link, desired.resources, head, arguments.author, arguments.message, hasty=arguments.hasty)
+        head = await commit(link, desired.resources, head, arguments.author, arguments.message, hasty=arguments.hasty)
     declared = {key: desired.resources[key] for key in desired.declared}
-    return await _finish(link, head, desired.resources, changes, arguments.wait, arguments.timeout, progress,
+    return await finish(link, head, desired.resources, changes, arguments.wait, arguments.timeout, progress,
                          answers_for=declared, sources=desired.sources)
 
 
@@ -97,8 +97,8 @@ async def delete(link: Link, keys: Sequence[str], *, dry_run: bool = False, auth
     changes = changes_between(existing, left)
     if dry_run:
         return Applied(change_set=head, changes=changes, ready=False)
-    head = await _commit(link, left, head, author, f"delete {', '.join(map(spoken, keys))}")
-    return await _finish(link, head, left, changes, wait, timeout, progress, answers_for=None)
+    head = await commit(link, left, head, author, f"delete {', '.join(map(spoken, keys))}")
+    return await finish(link, head, left, changes, wait, timeout, progress, answers_for=None)
 
 
 async def rollback(link: Link, to: int | None, *, dry_run: bool = False, author: str = "", wait: bool = True,
@@ -120,7 +120,7 @@ async def rollback(link: Link, to: int | None, *, dry_run: bool = False, author:
     made = await sets.rollback(target, expected_head=head.number, author=author or whoami(),
                                message=f"rollback to {target}")
     changed = {key: then[key] for key in then if then[key] != now.get(key)}
-    return await _finish(link, made.number, then, changes, wait, timeout, progress, answers_for=changed)
+    return await finish(link, made.number, then, changes, wait, timeout, progress, answers_for=changed)
 
 
 def changes_between(before: Mapping[str, Resource], after: Mapping[str, Resource]) -> tuple[Change, ...]:
@@ -150,7 +150,6 @@ async def _store(link: Link, desired: Desired, progress: Progress) -> None:
     """Code and secrets first: a change set never names what is not there."""
     from arint.artifacts import unpack
     from arint.operations.requiring import provide
-    from arint.security.sealing import Sealer
 
     provide(link.home, desired.sets, progress)
     for digest, packed in desired.artifacts.items():
@@ -158,15 +157,30 @@ async def _store(link: Link, desired: Desired, progress: Progress) -> None:
             progress(Step(f"storing code {digest[:12]}"))
             unpack(packed, link.home.artifact(digest), digest)
         os.utime(link.home.artifact(digest))  # it is wanted now: the sweep of what nobody names lets it be
-    if desired.secrets:
-        sealer, kept = Sealer.load(link.home), await link.secrets()
-        for (name, digest), value in desired.secrets.items():
-            progress(Step(f"sealing secret {name}"))
-            await kept.put(name, digest, sealer.seal(name, value))
+    await seal(link, desired.secrets, progress)
 
 
-async def _commit(link: Link, resources: Mapping[str, Resource], head: int, author: str, message: str, *,
-                  hasty: bool = False) -> int:
+async def seal(link: Link, values: Mapping[tuple[str, str], bytes], progress: Progress) -> None:
+    """Keep the values of secrets, by name and digest, sealed. A rotation of the key ring meanwhile is met once."""
+    from arint.security.sealing import Sealer
+
+    kept = await link.secrets()
+    for (name, digest), value in values.items():
+        progress(Step(f"sealing secret {name}"))
+        for is_last in (False, True):
+            sealer = Sealer.load(link.home)
+            try:
+                await kept.put(name, digest, sealer.seal(name, value), key=sealer.newest)
+            except ConflictError:
+                if is_last:
+                    raise
+            else:
+                break
+
+
+async def commit(link: Link, resources: Mapping[str, Resource], head: int, author: str, message: str, *,
+                 hasty: bool = False) -> int:
+    """Put the resources in force as the whole configuration; the number of the set. Raises ConflictError."""
     sets = await link.change_sets()
     made = await sets.commit(_stored(resources), expected_head=head, author=author or whoami(), message=message,
                              hasty=hasty)
@@ -177,7 +191,7 @@ def _stored(resources: Mapping[str, Resource]) -> dict[str, bytes]:
     return {key: canonical(resource) for key, resource in resources.items()}
 
 
-async def _finish(link: Link, number: int, resources: Mapping[str, Resource], changes: tuple[Change, ...],
+async def finish(link: Link, number: int, resources: Mapping[str, Resource], changes: tuple[Change, ...],
                   wait: bool, timeout: float, progress: Progress, *, answers_for: Mapping[str, Resource] | None,
                   sources: Mapping[str, Path] | None = None) -> Applied:
     """`answers_for`: what this change brought (None: all); that another service failed before is no failure of it."""

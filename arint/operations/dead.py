@@ -17,9 +17,11 @@ from arint.operations.messages import (
     body_text,
     checked_in,
     fetched,
+    masks_of,
     note,
     previewed,
     run_again,
+    shown_body,
     shown_of,
 )
 from arint.operations.progress import Progress, Step, silent
@@ -75,18 +77,21 @@ async def list_dead(link: Link, wanted: DeadFilter) -> list[DeadSummary]:
 async def show_dead(link: Link, message: str) -> DeadDetail:
     """A message's dead letter with its body and the reason. Raises NotFoundError."""
     letter = await _get(link, message)
+    masks = await masks_of(link, letter.place.flow, letter.message.channel)
     text, coded, shown = None, None, 0
     try:
-        body = (await previewed(link, letter.message)).body
+        found = await previewed(link, letter.message)
     except BodyLostError:
         pass  # it may be what the letter died of, and says so
     else:
-        (text, coded), shown = body_text(body), shown_of(body)
+        shown = shown_of(found.body)
+        text, coded = body_text(shown_body(found, masks), is_cut=shown > 0)
     failure = letter.message.failure
     return DeadDetail(
         letter=_summary(letter), where=failure.where if failure else "", detail=failure.detail if failure else "",
         content_type=letter.message.content_type, correlation_id=letter.message.correlation_id,
-        headers=letter.message.headers, variables=letter.message.variables, body=text, body_base64=coded, shown=shown)
+        headers=masks.headers(letter.message.headers),
+        variables=masks.variables(letter.message.variables), body=text, body_base64=coded, shown=shown)
 
 
 async def body_of_dead(link: Link, message: str) -> bytes:

@@ -151,9 +151,10 @@ class _Reader:
     @staticmethod
     def _unknown(secret: Secret) -> Secret:
         source = secret.source
-        what = "no `from:` says where the value is"
-        if source is not None:
-            what = f"${source.env} is not set" if source.env else f"there is no file {source.file}"
+        if source is None:
+            raise ArintError("it has no value yet", remedy="first: arintctl secret set "
+                             f"{secret.name}; or write from: {{env: NAME}} or from: {{file: PATH}}")
+        what = f"${source.env} is not set" if source.env else f"there is no file {source.file}"
         raise ArintError(f"the value is not known: {what}", remedy="set it for this apply; it is sealed, then kept")
 
     def _ring(self) -> Sealer:

@@ -10,7 +10,7 @@ import msgspec
 from arint.errors import NotFoundError, TimedOutError, UnreachableError, UsageError
 from arint.operations.addresses import url_of
 from arint.operations.history import applied
-from arint.resources.kinds import KINDS, Channel, Connection, Resource, Service, kind_of
+from arint.resources.kinds import KINDS, Channel, Connection, Resource, Secret, Service, kind_of
 
 if TYPE_CHECKING:
     from arint.home import NodeConfig
@@ -130,7 +130,13 @@ async def describe(link: Link, key: str) -> Description:
     resource = resources[key]
     uses = dict.fromkeys(reference.target for reference in references(resource))
     mine = _instances(status, name) if isinstance(resource, Service) else ()
-    return Description(resource=view(resource, link.config, status), manifest=to_yaml([resource]), change_set=number,
+    shown = view(resource, link.config, status)
+    if isinstance(resource, Secret):
+        from arint.operations.secrets import describe_secret
+
+        told = msgspec.to_builtins(await describe_secret(link, name))
+        shown = msgspec.structs.replace(shown, status={key: told[key] for key in ("set", "by", "key", "kept")})
+    return Description(resource=shown, manifest=to_yaml([resource]), change_set=number,
                        uses=tuple(uses), used_by=tuple(users(resources.values(), key)), instances=tuple(mine))
 
 

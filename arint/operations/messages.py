@@ -15,11 +15,14 @@ import msgspec
 from arint.actions import Action
 from arint.bus.subjects import ACTIONS, Place, stream_of
 from arint.errors import NotFoundError, TimedOutError, UnreachableError
+from arint.masking import Masks
 from arint.message import ENVELOPE_HEADER, Message, StoredBody, encode_envelope, inline, size_of
 from arint.operations import trail
+from arint.operations.history import applied
 from arint.operations.progress import Progress, Step, silent
 from arint.operations.story import Hop, MessageState, Story, state_of, tell
 from arint.plugins import FullError
+from arint.resources.kinds import Channel, Flow
 
 if TYPE_CHECKING:
     from arint.bus.bodies import Bodies
@@ -150,7 +153,21 @@ async def show_message(link: Link, message: str, *, stage: str = "") -> MessageD
     found = await trail.read(await link.bus(), message)
     stored = _pick(found, message, stage)
     hops = tell(found.root, found.inputs, found.actions, [letter.place for letter in found.dead]).hops
-    return _detail(stored.place, await previewed(link, stored.message), hops)
+    masks = await masks_of(link, stored.place.flow, stored.message.channel)
+    return _detail(stored.place, await previewed(link, stored.message), hops, masks)
+
+
+async def masks_of(link: Link, flow: str, channel: str) -> Masks:
+    """What must not be shown of a message in this flow that came in by this channel."""
+    _, resources = await applied(link)
+    declared = [resources.get(f"Flow/{flow}"), resources.get(f"Channel/{channel}")]
+    return Masks(path for one in declared if isinstance(one, Flow | Channel) for path in one.mask)
+
+
+def shown_body(message: Message, masks: Masks) -> bytes:
+    """The body, or its beginning, as it may be shown."""
+    body = message.body
+    return masks.body(bytes(body), message.content_type, whole=not shown_of(body))
 
 
 async def body_of(link: Link, message: str, *, stage: str = "") -> bytes:
@@ -271,12 +288,12 @@ def _not_taken(error: FullError, where: str) -> UnreachableError:
                             remedy="see arintctl doctor, then do it again: nothing is stored twice")
 
 
-def body_text(body: bytes) -> tuple[str | None, str | None]:
-    """The body as text, or else in base 64. A large body may be cut in the middle of a character."""
+def body_text(body: bytes, *, is_cut: bool = False) -> tuple[str | None, str | None]:
+    """The body as text, or else in base 64. One that is cut may end in the middle of a character."""
     try:
         return body.decode(), None
     except UnicodeDecodeError as error:
-        if shown_of(body) and error.start >= len(body) - _LONGEST_CHARACTER:
+        if is_cut and error.start >= len(body) - _LONGEST_CHARACTER:
             return body[:error.start].decode(), None
         return None, base64.b64encode(body).decode()
 
@@ -328,13 +345,13 @@ def _pick(found: trail.Trail, message: str, stage: str) -> trail.StoredInput:
     return mine[-1] if stage else mine[0]
 
 
-def _detail(place: Place, message: Message, hops: Sequence[Hop]) -> MessageDetail:
-    text, coded = body_text(message.body)
+def _detail(place: Place, message: Message, hops: Sequence[Hop], masks: Masks) -> MessageDetail:
+    text, coded = body_text(shown_body(message, masks), is_cut=shown_of(message.body) > 0)
     return MessageDetail(
         id=place.message, root=place.root, run=place.run, flow=place.flow, stage=place.stage, state=state_of(hops),
         channel=message.channel, caller=message.caller, content_type=message.content_type,
         correlation_id=message.correlation_id, cause=message.cause, traceparent=message.traceparent,
-        created=message.created, change_set=message.change_set, headers=message.headers,
-        variables=message.variables, size=size_of(message.body), body=text, body_base64=coded,
+        created=message.created, change_set=message.change_set, headers=masks.headers(message.headers),
+        variables=masks.variables(message.variables), size=size_of(message.body), body=text, body_base64=coded,
         shown=shown_of(message.body),
         stages=tuple(dict.fromkeys(hop.stage for hop in hops)))

@@ -28,6 +28,10 @@ Reference = Annotated[str, msgspec.Meta(pattern=r"^(service|flow|connection|topi
                                         description="kind/name, such as service/price")]
 
 
+MaskPath = Annotated[str, msgspec.Meta(pattern=r"^(body|headers|vars)(\.[^.\s]+)*$",
+                                       description="such as body.card.number, headers.x-key, vars.pin; body: all")]
+
+
 class SecretReference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`{secret: name}`: the value stands in a Secret, never in a manifest."""
 
@@ -122,6 +126,8 @@ class Flow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     unavailable_for: Annotated[Duration, msgspec.Meta(description="how long to wait for a system that is away")] = "24h"
     keep: Annotated[Duration, msgspec.Meta(description="how long processed messages stay to be looked at")] = "24h"
     max_bytes: Annotated[Size, msgspec.Meta(description="the stream's limit; a full one answers 503")] = "256MiB"
+    mask: Annotated[list[MaskPath], msgspec.Meta(
+        description="what is not shown of messages, nor logged, beside what looks secret by its name")] = []
 
 
 class Channel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
@@ -135,6 +141,8 @@ class Channel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     delivery: Annotated[Literal["guaranteed", "immediate"], msgspec.Meta(
         description="guaranteed: stored, then answered; immediate: processed, then answered")] = "guaranteed"
     idempotency_for: Annotated[Duration, msgspec.Meta(description="how long an idempotency key counts")] = "24h"
+    mask: Annotated[list[MaskPath], msgspec.Meta(
+        description="what is not shown of messages that came in here, beside what looks secret by its name")] = []
 
 
 class Connection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):

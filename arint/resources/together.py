@@ -77,7 +77,10 @@ def _gone(declared: Mapping[str, Written], existing: Mapping[str, Written],
 def _dangling(reference: graph.Reference, known: Mapping[str, Written]) -> Mistake:
     kind, _, name = reference.target.partition("/")
     names = [key.partition("/")[2] for key in known if key.startswith(f"{kind}/")]
-    return Mistake(reference.path, f'there is no {kind} "{name}"', nearest(name, names) or f"no {kind} is declared")
+    hint = nearest(name, names) or f"no {kind} is declared"
+    if kind == "Secret":
+        hint += f"; set it first: arintctl secret set {name}"
+    return Mistake(reference.path, f'there is no {kind} "{name}"', hint)
 
 
 def _options(reference: graph.Reference, target: Written) -> Iterator[Mistake]:

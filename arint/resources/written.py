@@ -153,10 +153,7 @@ def _steps(steps: Any) -> Iterator[Mistake]:
 
 def _secret_source(written: dict[str, Any]) -> Iterator[Mistake]:
     source = written.get("from")
-    if source is None:
-        if not written.get("digest"):
-            yield Mistake((), 'the key "from" is missing', "write from: {env: NAME} or from: {file: PATH}")
-    elif isinstance(source, dict) and bool(source.get("env")) == bool(source.get("file")):
+    if isinstance(source, dict) and bool(source.get("env")) == bool(source.get("file")):
         yield Mistake(("from",), "exactly one of env and file is needed")
 
 

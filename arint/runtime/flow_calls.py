@@ -145,9 +145,9 @@ class _Immediate:
             raise
 
     async def callback(self, url: str, method: str, headers: Mapping[str, str], body: bytes, idempotency_key: str,
-                       timeout: float) -> None:
+                       timeout: float, trusted: bool) -> None:
         """Tell whoever is to be told."""
-        await self._effects.callback(url, method, headers, body, idempotency_key, self._left(timeout))
+        await self._effects.callback(url, method, headers, body, idempotency_key, self._left(timeout), trusted)
 
     def log(self, level: Level, text: str, message: Message) -> None:
         """As in any run."""

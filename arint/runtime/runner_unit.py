@@ -200,16 +200,16 @@ class RunnerEffects:
             return await outlet.send(Delivery(traced, parsed(message), chosen, idempotency_key, limit))
 
     async def callback(self, url: str, method: str, headers: Mapping[str, str], body: bytes, idempotency_key: str,
-                       timeout: float) -> None:
+                       timeout: float, trusted: bool) -> None:
         """Tell the caller by HTTP. The step has put the stage's `traceparent` into the headers."""
         limit = timeout or 10.0
         if self._desk.tracer is None:
-            await self._caller.tell(url, method, headers, body, idempotency_key, limit)
+            await self._caller.tell(url, method, headers, body, idempotency_key, limit, trusted)
             return
         message = Message(id=idempotency_key.partition("-")[0], body=body, traceparent=headers.get("traceparent", ""))
         with self._desk.tracer.around(message, "callback", "client", "callback", method=method) as traced:
             known = {**headers, "traceparent": traced.traceparent} if traced.traceparent else headers
-            await self._caller.tell(url, method, known, body, idempotency_key, limit)
+            await self._caller.tell(url, method, known, body, idempotency_key, limit, trusted)
 
     def log(self, level: Level, text: str, message: Message) -> None:
         """A line in this runner's log, with the message's id."""

@@ -274,7 +274,7 @@ class Host:
         raise MessageError(f"a service's worker does not deliver to {target}", where=self._service.name)
 
     async def callback(self, url: str, method: str, headers: Mapping[str, str], body: bytes, idempotency_key: str,
-                       timeout: float) -> None:
+                       timeout: float, trusted: bool) -> None:
         """Never asked of a service's worker."""
         raise MessageError("a service's worker makes no callbacks", where=self._service.name)
 

@@ -139,8 +139,18 @@ class ChangeSets:
             async for snapshot in view:
                 yield int(snapshot.get("", b"0"))
 
+    async def kept_of(self, kind: str) -> tuple[int, dict[tuple[str, str], bytes]]:
+        """Every revision of resources of a kind that a kept set names; and, read before, the mod revision of head."""
+        head = await self._etcd.get(self._keys.head)
+        named = {pair for one in await self.history() for pair in one.resources.items()}
+        pairs = {pair for pair in named if pair[0].startswith(f"{kind}/")}
+        found: dict[tuple[str, str], bytes] = {}
+        for some in chunks(sorted(pairs), _READ_AT_ONCE):
+            found |= await self._read(some)
+        return (head.mod_revision if head else 0), found
+
     async def put_secret(self, name: str, digest: str, sealed: bytes) -> None:
-        """Keep a sealed value; the same digest again changes nothing."""
+        """Keep a sealed value."""
         await self.secrets.put(name, digest, sealed)
 
     async def get_secret(self, name: str, digest: str) -> bytes | None:

@@ -1,6 +1,7 @@
 """The layout of the store: every key is built here and nowhere else (DESIGN section 4).
 
     /arint/<cluster>/a/secrets/<name>/<digest>            sealed values
+    /arint/<cluster>/a/ring                               the id of the key that seals them now
     /arint/<cluster>/a/users/<name>  a/audit/<stream>
     /arint/<cluster>/z/head                               the number of the change set in force
     /arint/<cluster>/z/sets/<number>                      change sets
@@ -41,6 +42,8 @@ class Keys:
         self.rollouts_prefix = f"{self.shared}rollouts/"
         self.owners_prefix = f"{self.shared}owners/"
         self.secrets_prefix = f"{self.restricted}secrets/"
+        self.ring = f"{self.restricted}ring"
+        """The id of the key that seals secrets now."""
         self.users_prefix = f"{self.restricted}users/"
 
     def secret(self, name: str, digest: str) -> str:

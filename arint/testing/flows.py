@@ -365,7 +365,7 @@ class _RecordingEffects:
         return answer if answer is None or isinstance(answer, bytes) else msgspec.json.encode(answer)
 
     async def callback(self, url: str, method: str, headers: Mapping[str, str], body: bytes, idempotency_key: str,
-                       timeout: float) -> None:
+                       timeout: float, trusted: bool) -> None:
         message = msgspec.structs.replace(self._run.message, body=body)
         sent = Sent(url, message, {"method": method}, headers, idempotency_key)
         fake = self._connections.get(url)

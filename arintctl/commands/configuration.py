@@ -97,9 +97,9 @@ def apply(session: Session, paths: Paths, *, prune: Prune = False,
                                wheelhouse=wheelhouse, upgrade=upgrade, timeout=options.seconds_of(timeout))
     if dry_run:
         planned = session.run(lambda link, progress: dry(link, arguments, progress))
-        _show(session, Applied(change_set=planned.check, changes=planned.changes, ready=False), is_dry=True)
+        show_applied(session, Applied(change_set=planned.check, changes=planned.changes, ready=False), is_dry=True)
         return
-    _show(session, session.run(lambda link, progress: operation(link, arguments, progress)))
+    show_applied(session, session.run(lambda link, progress: operation(link, arguments, progress)))
 
 
 @verb(app, "delete", example="arintctl delete channel/orders-in flow/orders")
@@ -115,7 +115,7 @@ def delete(session: Session,
     within = options.seconds_of(timeout)
     result = session.run(lambda link, progress: operation(link, keys, dry_run=dry_run, wait=wait, timeout=within,
                                                           progress=progress))
-    _show(session, result, is_dry=dry_run)
+    show_applied(session, result, is_dry=dry_run)
 
 
 @verb(app, "rollback", example="arintctl rollback --to 3")
@@ -128,10 +128,11 @@ def rollback(session: Session, *,
     within = options.seconds_of(timeout)
     result = session.run(lambda link, progress: operation(link, to, dry_run=dry_run, wait=wait, timeout=within,
                                                           progress=progress))
-    _show(session, result, is_dry=dry_run)
+    show_applied(session, result, is_dry=dry_run)
 
 
-def _show(session: Session, result: Applied, *, is_dry: bool = False) -> None:
+def show_applied(session: Session, result: Applied, *, is_dry: bool = False) -> None:
+    """What was changed, or would be."""
     if session.is_data:
         session.data(result)
         return

@@ -8,6 +8,7 @@ from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -29,6 +30,8 @@ _IDLE = 4.0
 """Seconds an unused connection is kept: less than the 5 s after which common servers close it under a request."""
 _LONGEST_DETAIL = 300
 _PIECE = 2**18
+_DENIED_PAUSE = 30.0
+"""Seconds for which a system that knows our credentials no more is left alone: it might lock us out."""
 
 
 class HttpSink:
@@ -173,7 +176,10 @@ def _check(status: int, expected: list[int], headers: Mapping[str, str], where: 
     if 300 <= status < 400:
         raise RejectedError(f"{what} to {headers.get('location', 'nowhere')}", where=where,
                             remedy="redirects are not followed; write the final address")
-    if 400 <= status < 500:
+    if status == HTTPStatus.UNAUTHORIZED:
+        raise SystemUnavailableError(what, where=where, retry_after=_DENIED_PAUSE,
+                                     remedy="denied: check the secret, then: arintctl secret set")
+    if 400 <= status < 500 and status != HTTPStatus.FORBIDDEN:
         raise RejectedError(what, where=where)
     raise MessageError(what, where=where)
 

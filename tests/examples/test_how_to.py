@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -66,3 +67,39 @@ def test_a_large_dead_letter_is_shown_edited_and_replayed(system: System) -> Non
     assert raw(system, "dlq", "show", message, "--body") == b"better" + bytes(2**20)
     assert system.json("dlq", "replay", message)[0]["state"] == "done"
     eventually(lambda: not system.json("dlq", "list"))
+
+
+def test_secrets_reach_a_running_service_and_nothing_else(system: System) -> None:
+    follow(system, "secrets.md")
+    assert "arintctl secret set signing-key" in system.refused("apply", "secrets")  # it is declared nowhere yet
+
+    def give(value: str) -> None:
+        subprocess.run([sys.executable, "-m", "arintctl", "secret", "set", "signing-key"], input=value + "\n",
+                       text=True, env=system.environment, cwd=system.folder, check=True, capture_output=True)
+
+    def signed() -> str:
+        message = system.post("/sign", b'{"id": 7, "card": {"number": "4111"}, "password": "hunter2"}')
+        system.wait_state("/sign", message, "done")
+        shown = system.json("message", "show", message, "--stage", "1-call-sign")
+        assert "4111" not in shown["body"]
+        assert "hunter2" not in shown["body"]
+        whole = json.loads(raw(system, "message", "show", message, "--body"))
+        assert whole["card"] == {"number": "4111"}
+        return str(whole["id"]) + system.json("message", "show", message)["state"]
+
+    give("first-signing-value")
+    system.ctl("apply", "secrets")
+    assert signed() == "7done"
+    pid = system.instance("sign-1")["pid"]
+    give("second-signing-value")
+    system.ctl("secret", "rotate")
+    assert signed() == "7done"
+    assert system.instance("sign-1")["pid"] == pid
+    assert "7: ***" in system.ctl("logs", "runner-1", "-n", "50")
+    told = [system.ctl(*words) for words in (["secret", "list", "-o", "json"], ["export"], ["get", "-o", "json"],
+                                             ["describe", "secret/signing-key", "-o", "json"])]
+    logs = "".join(file.read_text(errors="replace") for file in (system.home / "log").iterdir())
+    assert "signing-value" not in "".join(told) + logs
+    for file in (system.home / "etcd").rglob("*"):
+        if file.is_file():
+            assert b"signing-value" not in file.read_bytes()

@@ -250,3 +250,18 @@ async def test_what_cannot_be_opened(setup: Setup) -> None:
         setup.sink(auth={"bearer": {"secret": "other"}})
     with pytest.raises(RejectedError):
         await setup.sink(url="${UNRESOLVED}").send(delivery())
+
+
+async def test_credentials_that_are_refused_are_the_systems_matter(setup: Setup) -> None:
+    """A rotated key must not make a dead letter of each message that comes meanwhile."""
+    setup.server.will_answer(401)
+    with pytest.raises(SystemUnavailableError, match="denied: check the secret") as raised:
+        await setup.sink().send(delivery())
+    assert raised.value.retry_after == 30.0
+
+
+async def test_what_is_forbidden_uses_an_attempt(setup: Setup) -> None:
+    setup.server.will_answer(403)
+    with pytest.raises(MessageError) as raised:
+        await setup.sink().send(delivery())
+    assert not isinstance(raised.value, RejectedError)

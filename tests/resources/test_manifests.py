@@ -113,7 +113,6 @@ def test_every_problem_is_told_at_once(folder: Path) -> None:
     ("kind: servise\nname: x\n", "kind", 1, "unknown kind 'servise'"),
     ("kind: [1]\nname: x\n", "kind", 1, "unknown kind"),
     ("- 1\n", "", 1, "a resource is a mapping"),
-    ("kind: Secret\nname: x\n", "", 1, 'the key "from" is missing'),
     ("kind: Secret\nname: x\nfrom: {env: A, file: b}\n", "from", 3, "exactly one of env and file"),
     ("kind: Connection\nname: x\n", "", 1, "a transport key is missing"),
     ("kind: Connection\nname: x\nsql: {url: 'sqlite:///x'}\nhttp: {url: 'http://x'}\n", "http", 4,

@@ -35,7 +35,7 @@ steps:
   - validate: {schema: {type: object}}
   - call: service/price
   - send: {to: connection/partner, path: /orders}
-  - callback: {url: "headers['x-reply-to']"}
+  - callback: {url: "headers['x-reply-to']", allow: ["http://127.0.0.1:*"]}
 retry: {attempts: 3, backoff: 50ms..200ms}
 ---
 kind: Channel

@@ -192,8 +192,8 @@ async def test_sealed_secrets(etcd: Etcd, cluster: str):
     await secrets.put("key", "d1", b"sealed-1")
     await secrets.put("key", "d2", b"sealed-2")
     await secrets.put("key2", "d1", b"other")
-    await secrets.put("key", "d1", b"sealed anew")  # the same value, sealed with another nonce
-    assert await secrets.get("key", "d1") == b"sealed-1"
+    await secrets.put("key", "d1", b"sealed anew")  # the same value, with another nonce: kept anew
+    assert await secrets.get("key", "d1") == b"sealed anew"
     assert await secrets.digests("key") == ["d1", "d2"]
     assert await secrets.delete("key", "d1") == 1
     with pytest.raises(NotFoundError, match="secret/key"):

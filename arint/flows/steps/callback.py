@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 
 from arint.errors import RejectedError
+from arint.flows.addresses import Pattern, parse_url
 from arint.flows.expressions import Template, expression
 from arint.flows.state import State
-from arint.flows.step import EffectStep, Mistakes
+from arint.flows.step import EffectStep, Mistakes, StepError
 from arint.resources.kinds import Duration
 from arint.resources.quantities import seconds
 
 
 class CallbackSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`url`: CEL that gives the address; header values are texts with CEL in double braces."""
+    """`url`: CEL that gives the address; header values are texts with CEL in double braces.
+
+    `allow`: patterns, such as `https://*.partner.example/hooks/*`: then no other address is called. Without it every
+    address may be named but those of this machine itself, link-local ones, and metadata services.
+    """
 
     url: str
     method: Literal["POST", "PUT", "PATCH"] = "POST"
     headers: dict[str, str] = {}
     timeout: Duration = "10s"
+    allow: list[str] = []
 
 
 class Callback(EffectStep):
@@ -36,6 +41,10 @@ class Callback(EffectStep):
         found = Mistakes()
         with found.at("url"):
             self._url = expression(spec.url)
+        self._allowed: list[Pattern] = []
+        for index, text in enumerate(spec.allow):
+            with found.at("allow", index):
+                self._allowed.append(_pattern(text))
         self._headers: dict[str, Template] = {}
         for name, text in spec.headers.items():
             with found.at("headers", name):
@@ -43,10 +52,14 @@ class Callback(EffectStep):
         found.refuse()
 
     async def perform(self, state: State, idempotency_key: str) -> None:
-        """Raises RejectedError where the message names no address."""
+        """Raises RejectedError where the message names no address, or one that is not allowed."""
         url = self._url.evaluate(state)
-        if not isinstance(url, str) or not _is_http(url):
+        parts = parse_url(url) if isinstance(url, str) else None
+        if parts is None:
             raise RejectedError(f"`{self._url.source}` is no http:// or https:// address")
+        if self._allowed and not any(pattern.fits(parts) for pattern in self._allowed):
+            raise RejectedError(f"callbacks to {parts.scheme}://{parts.netloc} are not allowed", where="callback",
+                                remedy="add it to the step's allow, if it is right")
         message = state.message()
         headers = {"Content-Type": message.content_type,
                    **{name: text.fill(state) for name, text in self._headers.items()}}
@@ -54,12 +67,12 @@ class Callback(EffectStep):
             headers.setdefault("X-Correlation-Id", message.correlation_id)
         if message.traceparent:
             headers.setdefault("traceparent", message.traceparent)
-        await state.effects.callback(url, self._method, headers, message.body, idempotency_key, self._timeout)
+        await state.effects.callback(url, self._method, headers, message.body, idempotency_key, self._timeout,
+                                     bool(self._allowed) or self._url.is_constant)
 
 
-def _is_http(url: str) -> bool:
+def _pattern(text: str) -> Pattern:
     try:
-        parts = urlsplit(url)
-    except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and bool(parts.hostname)
+        return Pattern.parse(text)
+    except ValueError as error:
+        raise StepError(f'"{text}" allows nothing', suggestion=str(error)) from None
