@@ -7,7 +7,7 @@ from importlib import import_module
 
 from bench import report
 
-FIGURES = ("accept", "worker", "flow", "start", "cluster", "chaos", "observing")
+FIGURES = ("accept", "worker", "flow", "start", "cluster", "dev", "rolling", "chaos", "observing")
 FIGURES = ("accept", "worker", "flow", "start", "cluster", "chaos", "files")
 
 
