@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from arint.errors import NotFoundError
+from arint.errors import ArintError, NotFoundError
 from arint.message import Message
 from arint.operations.history import applied
 from arint.operations.messages import body_text
 from arint.operations.progress import Progress, Step, silent
+from arint.operations.requiring import installed_for
 from arint.resources.kinds import Flow, Resource, Service
 
 if TYPE_CHECKING:
@@ -96,7 +98,8 @@ async def _trial(link: Link, arguments: FlowTestArguments, progress: Progress) -
 
         raise NotFoundError(f"there is no flow {arguments.flow!r}", remedy=nearest(arguments.flow, flows))
     services = {one.name: one for one in resources.values() if isinstance(one, Service)}
-    return _Trial(flows, services, folders, arguments.answers, progress), flows[arguments.flow]
+    packages = await _packages(link, services.values())
+    return _Trial(flows, services, folders, packages, arguments.answers, progress), flows[arguments.flow]
 
 
 async def _resources(link: Link, arguments: FlowTestArguments) -> tuple[dict[str, Resource], dict[str, Path]]:
@@ -112,16 +115,28 @@ async def _resources(link: Link, arguments: FlowTestArguments) -> tuple[dict[str
                        if isinstance(one, Service)}
 
 
+async def _packages(link: Link, services: Collection[Service]) -> dict[str, Path]:
+    """What services require, where the cluster has it installed; else this Python's own packages must do."""
+    if not any(one.requirements for one in services):
+        return {}
+    existing: list[Resource] = []
+    with suppress(ArintError):
+        existing = list((await applied(link))[1].values())
+    found = {one.name: installed_for(link.home, one, existing) for one in services}
+    return {name: folder for name, folder in found.items() if folder is not None}
+
+
 class _Trial:
     """The flow as `arint.testing` runs it, and then the flows and services that it sends to."""
 
     def __init__(self, flows: Mapping[str, Flow], services: Mapping[str, Service], folders: Mapping[str, Path],
-                 answers: Mapping[str, bytes], progress: Progress) -> None:
+                 packages: Mapping[str, Path], answers: Mapping[str, bytes], progress: Progress) -> None:
         from arint.resources.graph import secrets_of
         from arint.testing import ServiceCode
 
         self._flows = dict(flows)
-        self._services: dict[str, Any] = {name: ServiceCode(folders[name], one) for name, one in services.items()}
+        self._services: dict[str, Any] = {name: ServiceCode(folders[name], one, packages.get(name))
+                                          for name, one in services.items()}
         self._services |= _answers_of("service", answers)
         self._config = {name: one.config for name, one in services.items()}
         self._connections = {**_answers_of("connection", answers), **answers}

@@ -12,7 +12,7 @@ from arint.errors import NotFoundError
 from arint.home import Home
 from arint.operations.progress import Progress, Step, silent
 from arint.resources.kinds import Locked, Resource, Service, key_of
-from arint.resources.requirements import packages_of, required_by
+from arint.resources.requirements import packages_of, required_by, set_digest
 
 WHEELHOUSE = "wheelhouse"
 """The folder beside a manifest that holds all wheels of its services, where there is one."""
@@ -75,6 +75,15 @@ class Requiring:
             return place
         beside = folder / WHEELHOUSE
         return beside if beside.is_dir() else None
+
+
+def installed_for(home: Home, service: Service, existing: Iterable[Resource]) -> Path | None:
+    """The folder of what a service requires, where these words were resolved and installed before."""
+    requirements = required_by(service)
+    candidates = [service.locked, *(one.locked for one in existing
+                                    if isinstance(one, Service) and required_by(one) == requirements)]
+    folders = (home.requirement_set(set_digest(locked)) for locked in candidates if locked.packages)
+    return next((folder for folder in folders if folder.is_dir()), None) if requirements else None
 
 
 def provide(home: Home, sets: Iterable[tuple[Locked, Path | None]], progress: Progress = silent) -> None:

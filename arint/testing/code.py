@@ -10,10 +10,14 @@ from arint.resources.kinds import Service
 
 
 class ServiceCode:
-    """What stands for a service: the code in `folder`, a callable (loaded when first called) or a program."""
+    """What stands for a service: the code in `folder`, a callable (loaded when first called) or a program.
 
-    def __init__(self, folder: Path, service: Service) -> None:
+    `packages` is a folder of installed packages that it requires, beside those of this Python.
+    """
+
+    def __init__(self, folder: Path, service: Service, packages: Path | None = None) -> None:
         self.folder = folder
+        self.packages = packages
         self.service = service
         self._function: Callable[..., Any] | None = None
 
@@ -24,5 +28,6 @@ class ServiceCode:
         if self._function is None:
             # A name of its own for each test: two manifests may have a file of the same name.
             digest = f"{abs(hash((self.folder, self.service.source))):012x}"
-            self._function = load_callable(self.folder, self.service.source, digest=digest)
+            self._function = load_callable(self.folder, self.service.source, digest=digest,
+                                           packages=self.packages)
         return self._function

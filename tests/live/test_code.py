@@ -90,6 +90,8 @@ def test_what_a_service_requires_is_shipped_shared_and_put_back(system: System) 
     assert "--hash" not in plan
     assert not list((system.home / "requirements").iterdir())
     system.ctl("apply", "wants")
+    system.write({"sample.json": "{}"})
+    assert '"version":"1.1"' in system.ctl("flow", "test", "wants", "sample.json", "-f", "wants").replace(" ", "")
     assert answered(system, "wants") == ("1.1", "one")
     write(system, "shares", "metal.version", imports="import metal", more="requirements: [coins]")
     system.ctl("apply", "shares")  # without a wheelhouse: what these words mean is known
@@ -137,7 +139,8 @@ def test_the_example_of_the_how_to_page_works(system: System) -> None:
 class Load:
     """Messages, one after the other from several senders, until it is told to stop."""
 
-    def __init__(self, system: System, path: str, senders: int = 4) -> None:
+    def __init__(self, system: System, path: str, *, good: int = 202, senders: int = 4) -> None:
+        self._good = good
         self.accepted: list[str] = []
         self.refused: list[str] = []
         self._system, self._path = system, path
@@ -158,7 +161,7 @@ class Load:
         with httpx.Client(timeout=30.0) as client:
             while not self._stop.is_set():
                 answer = client.post(self._system.url(self._path), json={})
-                (self.accepted if answer.status_code == 202 else self.refused).append(answer.text)
+                (self.accepted if answer.status_code == self._good else self.refused).append(answer.text)
                 self._stop.wait(0.02)
 
 
@@ -198,12 +201,19 @@ class Watch:
 
 def test_a_new_version_under_load_fails_no_message_and_the_old_serves_until_then(system: System) -> None:
     write(system, "rolls", "'v0'", replicas=2)
+    with (system.folder / "rolls/rolls.yaml").open("a") as manifest:
+        manifest.write("---\nkind: Channel\nname: asks\nhttp: {path: /asks}\nto: service/rolls\ndelivery: immediate\n")
+    asks = (system.folder / "rolls/rolls.yaml").read_text()
     system.ctl("apply", "rolls")
-    with Load(system, "/rolls") as load, Watch(system, "rolls") as watch:
+    with (Load(system, "/rolls") as load, Load(system, "/asks", good=200, senders=2) as calls,
+          Watch(system, "rolls") as watch):
         for number in (1, 2):
             write(system, "rolls", f"'v{number}'", replicas=2)
+            system.write({"rolls/rolls.yaml": asks})
             system.ctl("apply", "rolls")
     assert not load.refused
+    assert not calls.refused
+    assert {json.loads(one)["version"] for one in calls.accepted} >= {"v0", "v2"}
     assert watch.least >= 2
     eventually(lambda: len(results(system, "rolls")) == len(load.accepted),
                explain=lambda: (len(results(system, "rolls")), len(load.accepted)))

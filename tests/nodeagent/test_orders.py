@@ -133,3 +133,12 @@ def test_what_runs_without_an_assignment_drains_and_another_versions_word_does_n
     assert [(one.name, one.state) for one in found] == [("a-1", "starting"), ("a-2", "draining")]
     nodes = observed.nodes([NodeRecord(name="n1"), NodeRecord(name="n2", cordoned=True)], [Alive(node="n1")])
     assert [(one.name, one.alive, one.cordoned) for one in nodes] == [("n1", True, False), ("n2", False, True)]
+
+
+def test_in_a_hasty_change_set_new_versions_take_over_at_once_and_all_together() -> None:
+    service = Service(name="s", source="s.py:s", replicas=3, update=Update(healthy_after="5s"))
+    usual = next(one for one in wanted(configuration(service), "1") if one.service == "s")
+    assert (usual.healthy_after, usual.max_parallel) == (5.0, 1)
+    hasty = Configuration(8, {"Service/s": service}, {"Service/s": "r-Service/s"}, hasty=True)
+    [found] = [one for one in wanted(hasty, "1") if one.service == "s"]
+    assert (found.healthy_after, found.max_parallel, found.version) == (0.0, 3, usual.version)
