@@ -7,8 +7,7 @@ from importlib import import_module
 
 from bench import report
 
-FIGURES = ("accept", "worker", "flow", "start", "cluster", "dev", "rolling", "chaos", "observing")
-FIGURES = ("accept", "worker", "flow", "start", "cluster", "chaos", "files")
+FIGURES = ("accept", "worker", "flow", "files", "start", "cluster", "dev", "rolling", "chaos", "observing")
 
 
 def main() -> int:
