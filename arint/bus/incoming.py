@@ -100,6 +100,20 @@ class Incoming:
             self.is_worked = True
             self._worked()
 
+    def settled_by(self, settle: Callable[[bytes], None]) -> Incoming:
+        """The same delivery for somebody who is not to settle it: `settle` gets the answer, empty for an ack."""
+        def answered(incoming: Incoming, answer: bytes, final: bool) -> None:
+            if final:
+                settle(answer)
+
+        same = Incoming(self._subject, self._reply, self.body, self.header, answered, self.received)
+        same.is_doubtful = self.is_doubtful
+        return same
+
+    def answer(self, answer: bytes) -> None:
+        """Settle it with what was given to `settled_by`."""
+        self._end(answer)
+
     @property
     def reply(self) -> bytes:
         """Where answers to the broker go."""

@@ -17,6 +17,7 @@ import msgspec
 
 from arint.errors import NotFoundError, NotValidError
 from arint.flows.expressions import Expression
+from arint.flows.order import InOrder
 from arint.flows.step import EffectStep, PureStep, Step, StepError
 from arint.masking import Masks
 from arint.plugins import step_types
@@ -90,6 +91,8 @@ class Program(msgspec.Struct, frozen=True):
     unavailable_for: str = "24h"
     paces: dict[str, Throttle] = {}
     """The stages that are paced, by token."""
+    order: InOrder | None = None
+    """How the flow's messages are ordered."""
 
     def stage(self, token: str) -> Stage:
         """The stage of this token. Raises NotFoundError: the flow has changed since the message was stored."""
@@ -101,7 +104,7 @@ class Program(msgspec.Struct, frozen=True):
 
     def has_owner(self, token: str) -> bool:
         """Does this stage hold its messages, so that one process must have them all?"""
-        return self.stage(token).kind == "aggregate"
+        return self.stage(token).kind == "aggregate" or (self.order is not None and token == START)
 
     def retry(self, token: str) -> Retry:
         """How often this stage is tried."""
@@ -128,6 +131,9 @@ class Builder:
 
     def program(self) -> Program:
         """Compile the flow."""
+        order = InOrder(self._flow.order_by) if self._flow.order_by else None
+        if order is not None:
+            self.pure(order, "flow")
         self.steps(self._flow.steps, "")
         self._add(Instruction("end"))
         self._end_of_the_dropped()
@@ -142,7 +148,8 @@ class Builder:
             first.token = START
         else:
             self._stages[START] = Stage(token=START, kind="pure", target="", at=0, retry=self._flow.retry)
-        return Program(self._flow.name, self._stages, tuple(self._code), self._flow.unavailable_for, self._paces)
+        return Program(self._flow.name, self._stages, tuple(self._code), self._flow.unavailable_for, self._paces,
+                       order)
 
     def _end_of_the_dropped(self) -> None:
         """Where a `filter` leads with no gathering after it: the message ends there."""

@@ -122,6 +122,8 @@ class Flow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     name: Name
     steps: Annotated[list[dict[str, Any]], msgspec.Meta(min_length=1)]
     description: str = ""
+    order_by: Annotated[str, msgspec.Meta(
+        description="CEL: messages with the same value go through the flow one after the other")] = ""
     retry: Retry = Retry()
     unavailable_for: Annotated[Duration, msgspec.Meta(description="how long to wait for a system that is away")] = "24h"
     keep: Annotated[Duration, msgspec.Meta(description="how long processed messages stay to be looked at")] = "24h"

@@ -127,6 +127,7 @@ def _meaning(written: dict[str, Any], folder: FilePath) -> Iterator[Mistake]:
     """What types cannot say; of fields whose type is right."""
     kind = written["kind"]
     if kind == "Flow":
+        yield from _order(written.get("order_by"))
         yield from _steps(written.get("steps"))
     elif kind == "Channel":
         if str(written.get("to")).partition("/")[0] in ("connection", "topic"):
@@ -141,6 +142,17 @@ def _meaning(written: dict[str, Any], folder: FilePath) -> Iterator[Mistake]:
         if isinstance(written.get("requirements"), list):
             yield from mistakes_in(written["requirements"], ("requirements",))
         yield from service_mistakes(written, folder)
+
+
+def _order(order_by: Any) -> Iterator[Mistake]:
+    from arint.flows.expressions import expression
+    from arint.flows.step import StepError
+
+    if isinstance(order_by, str) and order_by:
+        try:
+            expression(order_by)
+        except StepError as error:
+            yield Mistake(("order_by",), error.message, error.suggestion)
 
 
 def _steps(steps: Any) -> Iterator[Mistake]:

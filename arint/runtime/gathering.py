@@ -84,8 +84,12 @@ class Gathering(StageProcessor):
         self._groups = gathered.groups
         self._watcher = tasks.create_task(self._watch(), name=f"groups of {program.flow}/{stage}")
 
+    def retire(self) -> None:
+        """Another one watches from now on."""
+        self._watcher.cancel()
+
     def close(self) -> None:
-        """Watch no longer."""
+        """Watch no longer: whoever comes next is brought the members again."""
         self._watcher.cancel()
 
     def handle(self, incoming: Incoming) -> Awaitable[None] | None:

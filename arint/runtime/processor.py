@@ -110,7 +110,7 @@ class StageProcessor:
                 return
             if self.outlet is not None:  # may wait long for its system: it must not keep the gate from closing
                 await self._attempt(incoming, place, message, past)
-            elif incoming.delivered - 1 - past.records >= SUSPECT_AFTER:
+            elif self._is_suspect(incoming, past):
                 await self._handle_suspect(incoming, place, message, past)
             else:
                 await self._desk.gate.enter()
@@ -123,6 +123,10 @@ class StageProcessor:
             if self._desk.tracer is not None:
                 self._desk.tracer.forget(message.traceparent)
             incoming.nak(STALLED_DELAY)
+
+    def _is_suspect(self, incoming: Incoming, past: History) -> bool:
+        """May a worker have died of it?"""
+        return incoming.delivered - 1 - past.records >= SUSPECT_AFTER
 
     async def _handle_suspect(self, incoming: Incoming, place: Place, message: Message, past: History) -> None:
         """Its workers may have died of it: alone now, so that it takes nobody with it, and not for ever.

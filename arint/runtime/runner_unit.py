@@ -17,7 +17,7 @@ from arint.calls.frames import Hello
 from arint.calls.server import CallServer
 from arint.calls.sockets import name_of
 from arint.errors import MessageError, NotFoundError
-from arint.flows.compile import Program, Stage
+from arint.flows.compile import START, Program, Stage
 from arint.flows.state import Level, Reply
 from arint.flows.steps.forking import Split
 from arint.flows.steps.waiting import Delay
@@ -35,6 +35,7 @@ from arint.runtime.programs import Programs
 from arint.runtime.sinks import Outlet, options_of, same_outlet
 from arint.runtime.stages import Key, Stages
 from arint.runtime.turns import Pacer, Turn, delayed, most_held
+from arint.runtime.turnstile import Entrance, Turnstile
 from arint.runtime.waiting import count_waiting
 
 log = logging.getLogger(__name__)
@@ -64,7 +65,8 @@ class RunnerUnit:
         self._watched: list[Watched] = []
         self._pacers: dict[Key, Pacer] = {}
         self._gathered: dict[Key, Gathered] = {}
-        self._gatherings: list[Gathering] = []
+        self._turnstiles: dict[Key, Turnstile] = {}
+        self._owners: list[Gathering | Entrance] = []
         self._effects = RunnerEffects(self._outlets, desk)
         self._calls = FlowCalls(desk, self._effects, self._outlets)
         self._server: CallServer | None = None
@@ -85,11 +87,14 @@ class RunnerUnit:
                 if stage.target.startswith("service/"):
                     continue
                 wanted[flow, token] = self._processor(program, stage)
-        before, self._gatherings = self._gatherings, [one for one in wanted.values() if isinstance(one, Gathering)]
-        await self._stages.reconcile(wanted, max_in_flight=IN_FLIGHT)
-        for gathering in before:
-            gathering.close()
-        for kept in (self._gathered, self._pacers):
+        before, self._owners = self._owners, [one for one in wanted.values() if isinstance(one, Gathering | Entrance)]
+        try:
+            await self._stages.reconcile(wanted, max_in_flight=IN_FLIGHT)
+        finally:
+            for owner in before:
+                owner.retire()
+        kept: dict[Key, Any]
+        for kept in (self._gathered, self._turnstiles, self._pacers):
             for key in kept.keys() - wanted.keys():
                 del kept[key]
         self._watched = programs.watched()
@@ -99,6 +104,9 @@ class RunnerUnit:
 
     def _processor(self, program: Program, stage: Stage) -> StageProcessor:
         kind, _, name = stage.target.partition("/")
+        if program.order is not None and stage.token == START:
+            turnstile = self._turnstiles.setdefault((program.flow, stage.token), Turnstile(program.flow))
+            return Entrance(self._desk, program, stage.token, self._effects, turnstile=turnstile, tasks=self._tasks)
         if stage.kind == "aggregate":
             gathered = self._gathered.setdefault((program.flow, stage.token), Gathered())
             return Gathering(self._desk, program, stage.token, self._effects, gathered=gathered, tasks=self._tasks)
@@ -158,8 +166,8 @@ class RunnerUnit:
     async def stop(self, grace: float) -> None:
         """Finish what is in flight; let go of the connections."""
         self._keeper.cancel()
-        for gathering in self._gatherings:
-            gathering.close()
+        for owner in self._owners:
+            owner.close()
         self._counting.cancel()
         self._sweeper.cancel()
         async with asyncio.TaskGroup() as tasks:
