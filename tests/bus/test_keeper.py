@@ -1,11 +1,13 @@
 import asyncio
 import time
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from arint.bus import lookup, streams
+from arint.bus.bodies import Bodies
 from arint.bus.committer import Committer
 from arint.bus.consumer import PullConsumer
 from arint.bus.keeper import PRESSED, RELIEVED, Keeper, Watched, relief, trim_point
@@ -149,3 +151,21 @@ async def test_a_full_stream_lets_go_of_processed_messages_before_their_time(bus
 async def test_an_empty_stream_is_left_alone(bus):
     await streams.ensure_flow(bus, FLOW, max_bytes=2**20)
     assert await keeper(bus, 3600).trim(watched(0)) == 0
+
+
+async def test_large_bodies_press_as_well_but_not_again_before_they_are_swept(bus, stored, until):
+    await process(bus, "start", until)
+    await process(bus, "1-call-a", until)
+    bodies = Bodies(bus, lambda stream: Committer(bus, stream))
+    await bodies.put(bytes(900 * 1024), FLOW, "M", "m.M.M.0.orders.start")
+    one = keeper(bus)
+    pressed = msgspec.structs.replace(watched(3600.0), limit=2**20)
+
+    async def relieved() -> bool:
+        return await one.trim(pressed) > 0
+
+    await until(relieved)
+    left = (await streams.state(bus, STREAM)).messages
+    assert 0 < left < 20
+    assert await one.trim(pressed) == 0
+    assert (await streams.state(bus, STREAM)).messages == left
