@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 
 MASK = "***"
-_SECRET = re.compile(
-    r"authorization|passw|pwd$|secret|token$|tokens$|api[-_]?key|access[-_]?key|private[-_]?key|cookie|credential|"
-    r"signature$|x-auth|^auth$|^pin$|^cvv2?$|^cvc$", re.IGNORECASE)
+_SECRET = re.compile(r"(^|[-_.])(authorization|cookie|pass(word|wd|phrase)?|pwd|secret|credentials?|token|pin|"
+                     r"cvv2?|cvc|(api|access|private)[-_]?key|x-.*-key)($|[-_.])", re.IGNORECASE)
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _PAIR = re.compile(r'"((?:[^"\\]|\\.)*)"(\s*:\s*)("(?:[^"\\]|\\.)*"?|[-\w.+]+)')
 _FIELD = re.compile(r"(?:(?<=^)|(?<=&))([^=&\s]+)=([^&\s]*)")
 _ELEMENT = re.compile(r"<([\w.:-]+)((?:\s[^<>]*)?)>([^<>]*)</\1\s*>")
@@ -22,7 +22,7 @@ _ELEMENT = re.compile(r"<([\w.:-]+)((?:\s[^<>]*)?)>([^<>]*)</\1\s*>")
 
 def looks_secret(name: str) -> bool:
     """Does a header or a field of this name hold what nobody should read?"""
-    return _SECRET.search(name) is not None
+    return _SECRET.search(_CAMEL.sub("_", name)) is not None
 
 
 class Masks:
@@ -102,7 +102,7 @@ def _hiding(hides: Callable[[str], bool], write: Callable[[re.Match[str]], str])
 
 
 def _masked(value: Any, paths: list[tuple[str, ...]]) -> Any:
-    """With masks in place of what the paths lead to, and of scalars under names that look secret."""
+    """With masks in place of what the paths lead to, and of what stands under names that look secret."""
     if isinstance(value, list):
         return [_masked(item, paths) for item in value]
     if not isinstance(value, Mapping):
@@ -114,6 +114,6 @@ def _masked(value: Any, paths: list[tuple[str, ...]]) -> Any:
 def _field(name: str, value: Any, paths: list[tuple[str, ...]]) -> Any:
     if () in paths:
         return MASK
-    if looks_secret(name) and not isinstance(value, Mapping | list) and value is not None:
+    if looks_secret(name) and value not in (None, ""):
         return MASK
     return _masked(value, paths)

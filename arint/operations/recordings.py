@@ -77,13 +77,12 @@ async def check_sample(link: Link, arguments: FlowTestArguments, sample: Path) -
 async def record_message(link: Link, message: str) -> Recording:
     """A message that went through the cluster: as it came in, and the body with which each of its stages began.
 
-    What stands under a name that tells of a secret is masked. Raises NotFoundError, also where its input is no longer
-    kept.
+    What stands under a name that tells of a secret is masked, and what the flow or the channel declares. Raises
+    NotFoundError, also where its input is no longer kept.
     """
     from arint.operations import trail
-    from arint.operations.messages import story_of
+    from arint.operations.messages import fetched, masks_of, story_of
     from arint.testing.compare import body_of
-    from arint.testing.masking import masked
     from arint.testing.recording import Recording
 
     story = await story_of(link, message)
@@ -91,17 +90,18 @@ async def record_message(link: Link, message: str) -> Recording:
     mine = [item for item in found.stored if item.place.message == message and not item.place.run]
     if not mine or mine[0].place.stage != "start":
         raise NotFoundError("its input is no longer kept", where=message, remedy="a flow's `keep` says how long it is")
+    first = mine[0].message
+    masks = await masks_of(link, mine[0].place.flow, first.channel)
     stages: dict[str, Any] = {}
     for item in mine:
         if item.place.flow == mine[0].place.flow:
-            stages[item.place.stage] = masked(body_of(item.message))
-    first = mine[0].message
+            stages[item.place.stage] = masks.value(body_of(await fetched(link, item.message)))
     failures = [action for hop in story.hops for action in hop.attempts if action.outcome == "dead"]
     expect: dict[str, Any] = {"state": "dead" if failures else "done", "stages": stages}
     if failures:
         expect["error"] = {"kind": failures[0].error_kind, "message": failures[0].error, "stage": failures[0].stage}
     return Recording(flow=mine[0].place.flow, body=stages["start"], content_type=first.content_type,
-                     headers=masked(first.headers), id=first.id, created=first.created, expect=expect)
+                     headers=masks.headers(first.headers), id=first.id, created=first.created, expect=expect)
 
 
 def _as_message(body: bytes) -> Any:

@@ -7,14 +7,14 @@ import pytest
 from arint.testing import FlowTest
 
 BODY = {"id": 7, "card": {"number": "4111", "kind": "visa"}, "password": "hunter2", "list": [{"pin": "0000"}],
-        "note": "fine"}
+        "note": "fine", "bank": {"iban": "RO1"}}
 
 
 @pytest.mark.parametrize(("text", "written"), [
     ("{{ body.id }} {{ body.note }}", "7 fine"),
     ("{{ body.password }}", "***"),
     ("{{ body.card.number }} {{ body.card.kind }}", "*** visa"),
-    ("{{ body.card }}", '{"number":"***","kind":"visa"}'),
+    ("{{ body.bank }}", '{"iban":"***"}'),
     ("{{ body['password'] }}", "***"),
     ("{{ body.note + body.password }}", "fine***"),
     ("{{ body.list.map(x, x.pin) }}", '["***"]'),
@@ -23,7 +23,7 @@ BODY = {"id": 7, "card": {"number": "4111", "kind": "visa"}, "password": "hunter
 ])
 def test_a_line_is_written_with_masks(tmp_path, text: str, written: str) -> None:  # type: ignore[no-untyped-def]
     (tmp_path / "f.yaml").write_text(
-        f"kind: Flow\nname: f\nmask: [body.card.number, headers.x-key]\nsteps:\n  - log: \"{text}\"\n")
+        f"kind: Flow\nname: f\nmask: [body.card.number, body.bank.iban, headers.x-key]\nsteps:\n  - log: \"{text}\"\n")
     run = FlowTest(tmp_path).run(BODY, headers={"x-key": "k", "authorization": "Bearer t"})
     assert run.failure is None
     assert [line for _, line in run.logs] == [written]
