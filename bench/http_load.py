@@ -1,4 +1,4 @@
-"""`python -m bench.http_load PORT CALLERS SECONDS`: the load of the figure `accept`, in a process of its own.
+"""`python -m bench.http_load PORT CALLERS SECONDS [PATH STATUS]`: load over HTTP, in a process of its own.
 
 Raw sockets and httptools: the two cores are for the listener and the broker. Each caller sends its next request when
 it has its answer. Prints one line of JSON: rate, latencies in ms, answers by status.
@@ -19,9 +19,9 @@ WARM_UP = 1.0
 BODY = json.dumps({"id": "order-0001", "customer": "bench", "note": "x" * 970}).encode()[:1024].ljust(1024)
 
 
-def request_of(port: int) -> bytes:
+def request_of(port: int, path: str) -> bytes:
     """One request, the body of 1 KiB included."""
-    return (f"POST /orders HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
+    return (f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
             f"X-Api-Key: bench-key\r\nUser-Agent: bench\r\nContent-Length: {len(BODY)}\r\n\r\n").encode() + BODY
 
 
@@ -58,18 +58,18 @@ class Caller(asyncio.Protocol):
 class Run:
     """What all callers saw. The first second is not counted."""
 
-    def __init__(self, callers: int, seconds: float) -> None:
+    def __init__(self, callers: int, seconds: float, status: int) -> None:
         self.begin = time.perf_counter() + WARM_UP
         self.end = self.begin + seconds
         self.times: list[float] = []
         self.statuses: dict[int, int] = {}
-        self._left = callers
+        self._left, self._status = callers, status
         self.over = asyncio.Event()
 
     def answered(self, now: float, took: float, status: int) -> None:
         if now >= self.begin:
             self.statuses[status] = self.statuses.get(status, 0) + 1
-            if status == 202 and now <= self.end:
+            if status == self._status and now <= self.end:
                 self.times.append(took)
 
     def gone(self) -> None:
@@ -78,9 +78,9 @@ class Run:
             self.over.set()
 
 
-async def load(port: int, callers: int, seconds: float) -> None:
+async def load(port: int, callers: int, seconds: float, path: str = "/orders", status: int = 202) -> None:
     """Send for so long, and tell."""
-    run, request, loop = Run(callers, seconds), request_of(port), asyncio.get_running_loop()
+    run, request, loop = Run(callers, seconds, status), request_of(port, path), asyncio.get_running_loop()
     for _ in range(callers):
         await loop.create_connection(lambda: Caller(request, run), "127.0.0.1", port)
     await asyncio.wait_for(run.over.wait(), seconds + 30)
@@ -93,4 +93,5 @@ async def load(port: int, callers: int, seconds: float) -> None:
 if __name__ == "__main__":
     gc.disable()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(load(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])))
+        runner.run(load(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]),
+                        *(kind(text) for kind, text in zip((str, int), sys.argv[4:], strict=False))))
