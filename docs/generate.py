@@ -216,7 +216,8 @@ def sdk_page() -> str:
           for kind in (testing.FlowRun, testing.StepRecord, testing.Sent, testing.Wait, testing.ServiceResult,
                        testing.Clock, testing.Recording)),
         *(_function(f"arint.testing.{function.__name__}", function)
-          for function in (testing.check_recording, testing.assert_snapshot))]
+          for function in (testing.ask, testing.check_recording, testing.assert_snapshot)),
+        _class("arint.testing.Asked", testing.Asked)]
     return "\n".join(parts)
 
 

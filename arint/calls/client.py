@@ -117,10 +117,9 @@ class Calls(Link):
         """The instance is gone, and with it all that was under way there."""
         self.ready = False
         self._greet(False)
-        lost = UnreachableError("the instance ended before it answered", where=self.name,
-                                remedy="see its log: arintctl logs")
         for number in [*self._pending, *self._inflows]:
-            self._fail(number, lost)
+            self._fail(number, UnreachableError("the instance ended before it answered", where=self.name,
+                                                remedy="see its log: arintctl logs"))
 
     def _answered(self, number: int, frame: Answered) -> None:
         answer = self._pending.get(number)

@@ -11,6 +11,8 @@ from typing import Any
 from arint.resources.checking import Mistake
 
 _BOTH = "write source: FILE.py:CALLABLE for Python, or command: [./PROGRAM, ARGUMENT] for any language"
+_OWN_PROCESS = ("command", "requirements", "user", "env")
+"""Keys of a service that cannot run in the listener."""
 
 
 def service_mistakes(written: Mapping[str, Any], folder: FilePath) -> Iterator[Mistake]:
@@ -26,6 +28,8 @@ def service_mistakes(written: Mapping[str, Any], folder: FilePath) -> Iterator[M
     if not command and "framing" in written:
         yield Mistake(("framing",), "framing belongs to a command", "leave it out: source is called directly",
                       on_key=True)
+    if written.get("colocate") is True and (own := [key for key in _OWN_PROCESS if written.get(key)]):
+        yield Mistake(("colocate",), f"what has `{own[0]}` needs a process of its own", "leave one of the two out")
     if written.get("code"):
         return
     file, _, called = str(source).rpartition(":")

@@ -29,15 +29,12 @@ class Colocated:
         """Load what is new or changed; where that fails the version before goes on, or the service's own workers."""
         wanted = {f"service={service.name}": service for service in orders.services if service.colocate}
         for target in [target for target in self.hosts if target not in wanted]:
-            await self.hosts.pop(target).close(0.0)
+            del self.hosts[target]  # not closed: calls that it has end with it, and its threads after them
             del self._loaded[target]
         for target, service in wanted.items():
             version = (service.code, service.source)
             if self._loaded.get(target) != version and (loaded := await self._load(service, orders)) is not None:
-                before = self.hosts.get(target)
                 self.hosts[target], self._loaded[target] = loaded, version
-                if before is not None:
-                    await before.close(0.0)
             if target in self.hosts:
                 self.hosts[target].configure(service, orders)
 

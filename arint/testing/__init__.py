@@ -8,6 +8,7 @@
     assert run.sent_to("connection/warehouse")
 """
 
+from arint.testing.calls import Asked, ask
 from arint.testing.clock import Clock
 from arint.testing.code import ServiceCode
 from arint.testing.flows import (
@@ -25,6 +26,7 @@ from arint.testing.recording import Recording, check_recording
 from arint.testing.snapshots import assert_snapshot
 
 __all__ = [
+    "Asked",
     "Clock",
     "Fake",
     "FlowRun",
@@ -35,6 +37,7 @@ __all__ = [
     "ServiceResult",
     "StepRecord",
     "Wait",
+    "ask",
     "assert_snapshot",
     "check_recording",
     "message_of",

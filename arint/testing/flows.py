@@ -96,6 +96,7 @@ class FlowRun(msgspec.Struct):
     logs: list[tuple[Level, str]] = []
     failure: Failure | None = None
     failed_in: str = ""
+    error: Exception | None = None
     ended: list[Message] = []
     dead: list[Message] = []
     filtered: int = 0
@@ -171,6 +172,8 @@ class FlowTest:
         self.connections: dict[str, Fake] = dict(connections or {})
         self.secrets = {key: value.encode() if isinstance(value, str) else value
                         for key, value in (secrets or {}).items()}
+        self.once = False
+        """Is every stage tried once only, as in an immediate call?"""
         self.program: Program = compile_flow(flow, known)
 
     def run(self, payload: Any = b"", **known: Any) -> FlowRun:
@@ -252,6 +255,9 @@ class FlowTest:
                 self._turn(given.stage, message, effects, run)
                 return await run_stage(self.program, given.stage, message, effects, trace=_tracer(given.stage, run))
             except Exception as error:
+                run.error = error
+                if self.once:
+                    return _failure_of(error, given.stage)
                 if isinstance(error, SystemUnavailableError) and self.clock is not None:
                     if away.waited >= seconds(self.program.unavailable_for):
                         return _failure_of(error, given.stage)

@@ -58,7 +58,7 @@ class ChannelLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
     headers: Size = "32KiB"
     timeout: Duration = "15s"
     concurrency: Annotated[int, msgspec.Meta(ge=1, le=100_000, description="requests at once")] = 2048
-    rate: Annotated[RatePattern | None, msgspec.Meta(description="on each node; more is answered 429")] = None
+    rate: Annotated[RatePattern | None, msgspec.Meta(description="such as 100/s, 5/m, 1000/h: on each node")] = None
 
     def __post_init__(self) -> None:
         if octets(self.body) > LARGEST_BODY:

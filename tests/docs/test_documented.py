@@ -186,7 +186,8 @@ def test_the_tutorial_fails_and_is_mended_as_it_says(tmp_path: Path) -> None:
     assert row.value == {"sensor": "roof", "celsius": 20.0}
 
 
-@pytest.mark.parametrize(("page", "file"), [("test-with-pytest.md", "test_readings.py"),
+@pytest.mark.parametrize(("page", "file"), [    ("answer-at-once.md", "test_shop.py"),
+("test-with-pytest.md", "test_readings.py"),
                                             ("service-in-any-language.md", "test_words.py")])
 def test_the_test_of_the_how_to_page_passes(page: str, file: str, tmp_path: Path,
                                             monkeypatch: pytest.MonkeyPatch) -> None:
