@@ -20,11 +20,15 @@ NO_CONTENT = 204
 
 
 class Request(msgspec.Struct, frozen=True):
-    """How the caller asked. A query parameter that came several times is a list."""
+    """How the caller asked. A query parameter that came several times is a list.
+
+    `operation` is the query of a data API that is asked for.
+    """
 
     method: str = ""
     path: Mapping[str, str] = {}
     query: Mapping[str, str | list[str]] = {}
+    operation: str = ""
 
 
 def request_of(message: Message) -> Request:

@@ -40,7 +40,8 @@ class ChannelBinding(msgspec.Struct, frozen=True):
     """A channel as its source meets it: `spec` is the plugin's own channel struct, variables already resolved.
 
     `payload` and `result` are JSON Schemas of what its target takes and returns, as far as they are known.
-    `connections` are the specs, by name, of the connections that it is said to take `from`.
+    `connections` are the specs, by name, of the connections that it is said to take `from`. A channel that publishes
+    a connection's `queries` is asked for its `operations`, and for nothing else.
     """
 
     name: str
@@ -51,6 +52,31 @@ class ChannelBinding(msgspec.Struct, frozen=True):
     payload: dict[str, Any] | None = None
     result: dict[str, Any] | None = None
     connections: Mapping[str, Any] = {}
+    operations: tuple[Operation, ...] = ()
+
+
+class OperationParameter(msgspec.Struct, frozen=True):
+    """A parameter in the path or the query, by its JSON Schema."""
+
+    name: str
+    schema: dict[str, Any]
+    is_required: bool = True
+
+
+class Operation(msgspec.Struct, frozen=True):
+    """One of several things that a channel is asked: `path` is added to the channel's own.
+
+    `roles`: a caller needs one of them, if there are any.
+    """
+
+    name: str
+    method: str
+    path: str = ""
+    description: str = ""
+    parameters: tuple[OperationParameter, ...] = ()
+    payload: dict[str, Any] | None = None
+    result: dict[str, Any] | None = None
+    roles: tuple[str, ...] = ()
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -186,6 +212,18 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     masked: dict[str, str] = {}
 
 
+class Api(Protocol):
+    """What a channel publishes of a connection; a callable without arguments makes one. Pure."""
+
+    def operations(self, queries: Mapping[str, Any]) -> tuple[Operation, ...]:
+        """What callers may ask for, of entries of the transport's type `queries`."""
+        ...
+
+    def step(self, queries: Mapping[str, Any], connection: str) -> Any:
+        """The effect step that answers; the operation stands in `vars.request`. It runs in a runner."""
+        ...
+
+
 class Guide(Protocol):
     """What a transport tells of its channels: to those who write a caller, and to `arintctl channel`."""
 
@@ -206,6 +244,9 @@ class Transport(msgspec.Struct, frozen=True):
     connection's spec, and the further keys of a `send` step. `source` and `sink` are "module:attribute", imported
     when first used: a class without arguments, and a callable of a SinkContext. `mode` says where the source runs: a
     listener on every node, at the node's port; or what polls, as one instance in the whole cluster.
+
+    A connection's transport may publish parts of it through channels: `queries` is the type of one entry of a channel's
+    `queries`, and `api` a "module:attribute" of an `Api`.
     """
 
     name: str
@@ -215,6 +256,8 @@ class Transport(msgspec.Struct, frozen=True):
     source: str = ""
     sink: str = ""
     guide: str = ""
+    queries: type[msgspec.Struct] | None = None
+    api: str = ""
     immediate: bool = False
     mode: Literal["every-node", "singleton"] = "every-node"
 

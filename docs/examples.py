@@ -260,6 +260,18 @@ sql:
   every: 2s
 to: flow/orders
 ---
+kind: Channel
+name: stock-api
+http: {path: /stock}
+to: connection/warehouse
+delivery: immediate
+queries:
+  item:
+    path: /{sku}
+    statement: select sku, quantity from stock where sku = :sku
+    params: {sku: {type: string, maxLength: 20}}
+    rows: one
+---
 kind: Connection
 name: warehouse
 sql:

@@ -163,13 +163,15 @@ def _plugin(name: str, plugin: Plugin, seen: set[type[msgspec.Struct]]) -> Itera
 
 
 def _transport(transport: Transport, seen: set[type[msgspec.Struct]]) -> Iterator[str]:
-    roles = (("channel", "In a Channel"), ("connection", "In a Connection"), ("options", "In a `send` step"))
+    roles = (("channel", "In a Channel"), ("connection", "In a Connection"), ("options", "In a `send` step"),
+             ("queries", "In a Channel to such a Connection"))
     shown: dict[type[msgspec.Struct], None] = {}
     for role, title in roles:
         struct = getattr(transport, role)
         if struct is None:
             continue
-        under = f", under `{transport.name}:`" if role != "options" else ", beside `to`"
+        under = {"options": ", beside `to`", "queries": ", under `queries:`, each by a name"}.get(
+            role, f", under `{transport.name}:`")
         yield f"### {transport.name}: {role}\n\n{title}{under}. {doc(struct)}\n"
         yield table(struct) + "\n"
         shown |= dict.fromkeys(inner(struct)[1:])

@@ -73,7 +73,8 @@ def orders_for(task: Task, configuration: Configuration, around: Surroundings, *
 def _for_runner(common: Orders, configuration: Configuration) -> Orders:
     return msgspec.structs.replace(
         common, flows=tuple(configuration.flows.values()), services=tuple(configuration.services.values()),
-        connections=tuple(configuration.connections.values()))
+        connections=tuple(configuration.connections.values()),
+        channels=tuple(channel for channel in configuration.channels.values() if channel.queries))
 
 
 def _for_source(common: Orders, transport: str, configuration: Configuration, port: int,
@@ -87,7 +88,14 @@ def _for_source(common: Orders, transport: str, configuration: Configuration, po
         common, role="source", source=transport, port=port, channels=channels, flows=flows,
         contracts={name: contracts[name] for name in sorted(met & contracts.keys())},
         services=tuple(configuration.services[name] for name in sorted(services)),
-        connections=_taken_from(channels, configuration))
+        connections=(*_taken_from(channels, configuration), *_published(channels, configuration)))
+
+
+def _published(channels: Iterable[Channel], configuration: Configuration) -> list[Connection]:
+    """Connections that channels publish something of: which transport they have, and nothing of how to reach them."""
+    names = {channel.to.partition("/")[2] for channel in channels if channel.queries}
+    return [msgspec.structs.replace(configuration.connections[name], spec={})
+            for name in sorted(names & configuration.connections.keys())]
 
 
 def _taken_from(channels: Iterable[Channel], configuration: Configuration) -> tuple[Connection, ...]:

@@ -81,6 +81,11 @@ def flow_of(kind: str, name: str) -> str:
     return name if kind == "flow" else f"{kind}={name}"
 
 
+def api_of(channel: str) -> str:
+    """The flow token of what a channel publishes of a connection: asked, never stored."""
+    return f"api={channel}"
+
+
 def stream_of(flow: str) -> str:
     """The stream that holds a flow's messages."""
     return f"F-{flow}"

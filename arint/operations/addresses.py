@@ -40,7 +40,7 @@ def _curl(spec: dict[str, Any], url: str) -> str:
     if methods[0] not in ("GET", "HEAD", "DELETE") or "POST" in methods:
         words += ["--json", "{}"]
     auth = spec.get("auth") or {}
-    if "api_key" in auth:
+    if "api_key" in auth or "keys" in auth:
         words += ["-H", f"{auth.get('header', 'X-API-Key')}: ***"]
     elif "basic" in auth:
         words += ["-u", f"{auth['basic'].get('user', '')}:***"]

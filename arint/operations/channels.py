@@ -17,7 +17,7 @@ from arint.operations.messages import body_text, until_settled
 from arint.operations.progress import Progress, Step, silent
 from arint.operations.story import Story
 from arint.plugins import ChannelBinding, Guide, Sample, load, transports
-from arint.resources.kinds import Channel, Flow, Resource, Secret
+from arint.resources.kinds import Channel, Connection, Flow, Resource, Secret
 from arint.resources.variables import declared_in
 
 if TYPE_CHECKING:
@@ -185,8 +185,9 @@ def _binding(link: Link, channel: Channel, known: _Known) -> ChannelBinding:
 
     flows = {one.name: one for one in known.resources.values() if isinstance(one, Flow)}
     variables = declared_in(known.resources.values()) | link.home.variables(link.config)
+    connections = [one for one in known.resources.values() if isinstance(one, Connection)]
     return binding_of(channel, transports()[channel.transport], variables,
-                      contract_of(channel.to, flows, known.contracts))
+                      contract_of(channel.to, flows, known.contracts), connections)
 
 
 def _server(link: Link) -> str:

@@ -136,12 +136,14 @@ class Channel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     """Where messages come in. Exactly one transport key (`http: {...}`), kept in `transport` and `spec`."""
 
     name: Name
-    to: Annotated[Reference, msgspec.Meta(description="flow/NAME or service/NAME")]
+    to: Annotated[Reference, msgspec.Meta(description="flow/NAME or service/NAME; connection/NAME with queries")]
     transport: str
     spec: dict[str, Any]
     description: str = ""
     delivery: Annotated[Literal["guaranteed", "immediate"], msgspec.Meta(
         description="guaranteed: stored, then answered; immediate: processed, then answered")] = "guaranteed"
+    queries: Annotated[dict[str, dict[str, Any]], msgspec.Meta(
+        description="to a connection: what it publishes of it, by name")] = {}
     idempotency_for: Annotated[Duration, msgspec.Meta(description="how long an idempotency key counts")] = "24h"
     mask: Annotated[list[MaskPath], msgspec.Meta(
         description="what is not shown of messages that came in here, beside what looks secret by its name")] = []

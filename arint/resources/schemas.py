@@ -48,6 +48,11 @@ def _document(kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
     schema |= {"properties": written, "required": required}
     if struct in (Channel, Connection):
         _with_transports(schema, struct, schemas[1:])
+    if struct is Channel:
+        published = [one.queries for one in transports().values() if one.queries is not None]
+        forms, more = msgspec.json.schema_components(published)
+        definitions |= more
+        schema["properties"]["queries"]["additionalProperties"] = forms[0] if len(forms) == 1 else {"anyOf": forms}
     if struct is Service:
         schema["oneOf"] = [{"required": [key]} for key in ("source", "command")]
     if struct is Flow:

@@ -10,6 +10,7 @@ from arint.plugins import transports
 from arint.resources import graph
 from arint.resources.checking import Mistake, mistakes
 from arint.resources.problems import nearest
+from arint.resources.published import queries_mistakes
 from arint.resources.variables import BUILT_IN
 
 STEP_KEYS = {"send": frozenset({"to", "into"}), "enrich": frozenset({"from", "into", "ask"})}
@@ -43,6 +44,8 @@ def mistakes_together(declared: Mapping[str, Written],
                                    f"it must be one with the key {reference.transport}")
             elif reference.options is not None:
                 yield from ((key, mistake) for mistake in _options(reference, known[reference.target]))
+        if isinstance(known[key].get("queries"), dict):
+            yield from ((key, mistake) for mistake in queries_mistakes(known[key], known.get(_target_of(known[key]))))
     for cycle in graph.cycles(referring):
         yield from _cycle(cycle, declared, referring)
 
@@ -72,6 +75,10 @@ def _gone(declared: Mapping[str, Written], existing: Mapping[str, Written],
             if users:
                 yield key, Mistake(("values",), f"the variable {name} is still named by {', '.join(users)}",
                                    "keep it, or declare those anew as well")
+
+
+def _target_of(channel: Written) -> str:
+    return graph.target_of(str(channel.get("to"))) or ""
 
 
 def _dangling(reference: graph.Reference, known: Mapping[str, Written]) -> Mistake:

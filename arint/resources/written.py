@@ -130,9 +130,7 @@ def _meaning(written: dict[str, Any], folder: FilePath) -> Iterator[Mistake]:
         yield from _order(written.get("order_by"))
         yield from _steps(written.get("steps"))
     elif kind == "Channel":
-        if str(written.get("to")).partition("/")[0] in ("connection", "topic"):
-            yield Mistake(("to",), "a channel leads to flow/NAME or service/NAME",
-                          "send to a connection or a topic from a flow")
+        yield from _target(written)
         used = next((one for name, one in transports().items() if name in written), None)
         if written.get("delivery") == "immediate" and used is not None and not used.immediate:
             yield Mistake(("delivery",), f"{used.name} channels cannot give an answer", "guaranteed")
@@ -153,6 +151,18 @@ def _order(order_by: Any) -> Iterator[Mistake]:
             expression(order_by)
         except StepError as error:
             yield Mistake(("order_by",), error.message, error.suggestion)
+
+
+def _target(written: dict[str, Any]) -> Iterator[Mistake]:
+    kind, queries = str(written.get("to")).partition("/")[0], written.get("queries")
+    if kind == "topic" or (kind == "connection" and not queries):
+        yield Mistake(("to",), "a channel leads to flow/NAME or service/NAME",
+                      "send to a connection or a topic from a flow; or publish a database's queries")
+    elif queries and kind != "connection":
+        yield Mistake(("queries",), f"a {kind} has no queries", "they belong to a channel to connection/NAME")
+    elif queries and written.get("delivery") != "immediate":
+        yield Mistake(("delivery",) if "delivery" in written else (), "queries are answered at once",
+                      "delivery: immediate")
 
 
 def _steps(steps: Any) -> Iterator[Mistake]:

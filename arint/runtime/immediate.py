@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 
 from arint.actions import Action
 from arint.answers import VARIABLE, Answer, Request, answer_of
-from arint.bus.subjects import flow_of
+from arint.bus.subjects import api_of, flow_of
 from arint.calls.streams import close
 from arint.errors import ArintError, MessageError, TimedOutError
 from arint.message import Message, new_id
@@ -40,7 +40,8 @@ class Immediate:
 
     async def update(self, channels: Mapping[str, Channel], orders: Orders) -> None:
         """From now on: these channels, and the services of the orders that may run here."""
-        self._targets = {name: flow_of(*channel.to.split("/", 1)) for name, channel in channels.items()}
+        self._targets = {name: api_of(name) if channel.queries else flow_of(*channel.to.split("/", 1))
+                         for name, channel in channels.items()}
         await self._colocated.update(orders)
 
     async def wants_stream(self, channel: str, timeout: float) -> bool:
@@ -60,7 +61,8 @@ class Immediate:
             id=identity, root=identity, body=body if isinstance(body, bytes) else b"", content_type=content_type,
             headers=dict(headers), channel=channel, caller=caller, correlation_id=correlation_id or identity,
             traceparent=traceparent, change_set=self._desk.change_set, created=time.time(),
-            variables={VARIABLE: {"method": request.method, "path": request.path, "query": request.query}})
+            variables={VARIABLE: {"method": request.method, "path": request.path, "query": request.query,
+                                  "operation": request.operation}})
         if self._desk.tracer is not None:
             self._desk.tracer.enter(message, "ask", channel, message.created)
         host = self._colocated.hosts.get(target)

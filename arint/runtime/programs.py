@@ -5,8 +5,11 @@ from __future__ import annotations
 from arint.bus import streams
 from arint.bus.keeper import Watched
 from arint.bus.streams import FLOW_BYTES
-from arint.bus.subjects import flow_of
-from arint.flows.compile import Program, compile_flow, implicit_program
+from arint.bus.subjects import api_of, flow_of
+from arint.flows.compile import START, Instruction, Program, Stage, compile_flow, implicit_program
+from arint.plugins import load, transports
+from arint.resources.kinds import Channel, Connection, Retry
+from arint.resources.published import queries_of
 from arint.resources.quantities import octets, seconds
 from arint.runtime.control import Orders
 from arint.runtime.desk import Desk
@@ -31,6 +34,12 @@ class Programs:
             token = flow_of(kind, name)
             self.all.setdefault(token, implicit_program(token))
 
+        declared = {connection.name: connection for connection in orders.connections}
+        self.apis: dict[str, Program] = {
+            api_of(channel.name): _api(channel, declared[channel.to.partition("/")[2]]) for channel in orders.channels
+            if channel.queries and channel.to.partition("/")[2] in declared and orders.role == "runner"}
+        """What channels publish of connections: answered at once, and in no stream."""
+
     def limit(self, flow: str) -> int:
         """How many bytes the flow's messages may take before its channels answer 503."""
         return octets(self._flows[flow].max_bytes) if flow in self._flows else IMPLICIT_LIMIT
@@ -54,3 +63,12 @@ class Programs:
                         keep=seconds(self._flows[flow].keep) if flow in self._flows else IMPLICIT_KEEP,
                         limit=self.limit(flow))
                 for flow, program in self.all.items()]
+
+
+def _api(channel: Channel, connection: Connection) -> Program:
+    """One step, which the connection's plugin makes of the channel's queries."""
+    api = load(transports()[connection.transport].api)()
+    step = api.step(queries_of(channel, connection.transport), connection.name)
+    stage = Stage(token=START, kind=step.key, target=step.target, at=0, retry=Retry(attempts=1))
+    code = (Instruction("effect", "0", step.key, step=step, token=START), Instruction("end"))
+    return Program(api_of(channel.name), {START: stage}, code)

@@ -126,11 +126,11 @@ class RunnerUnit:
 
     async def _answer_calls(self, orders: Orders, programs: Programs) -> None:
         """Flows may be called as a whole: over this runner's socket, or from another node over the bus."""
-        self._calls.update(programs.all)
+        self._calls.update(programs.all | programs.apis)
         if self._server is None:
             self._server = CallServer(self._desk.peers.sockets, name_of("runner", orders.instance))
             await self._server.start(Hello(orders.instance, IN_FLIGHT), self._calls.answer)
-        flows = {flow.name for flow in orders.flows}
+        flows = {flow.name for flow in orders.flows} | programs.apis.keys()
         for gone in [name for name in self._subscriptions if name not in flows]:
             await self._subscriptions.pop(gone).close(0.0)
         for name in flows - self._subscriptions.keys():

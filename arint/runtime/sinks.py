@@ -121,6 +121,8 @@ def same_outlet(one: Connection, other: Connection) -> bool:
 def options_of(transport: str, options: Mapping[str, Any]) -> Any:
     """A `send` step's further keys as the transport's own struct."""
     found = transports().get(transport)
+    if isinstance(options, msgspec.Struct):  # a plugin's own step may have decided already
+        return options
     if found is None or found.options is None:
         return dict(options)
     try:

@@ -13,6 +13,7 @@ from arint.flows.contracts import Contract, contract_of
 from arint.plugins import ChannelBinding, Source, Transport, load, transports
 from arint.resources.graph import taken_from
 from arint.resources.kinds import Channel, Connection
+from arint.resources.published import operations_of
 from arint.resources.variables import resolve
 from arint.runtime.control import Orders
 from arint.runtime.desk import Desk
@@ -29,7 +30,12 @@ def binding_of(channel: Channel, transport: Transport, variables: Mapping[str, s
                for one in connections if one.name in needed and transport.connection is not None}
     return ChannelBinding(channel.name, msgspec.convert(resolve(channel.spec, variables), transport.channel),
                           channel.to, channel.delivery, channel.description, contract.payload, contract.result,
-                          sources)
+                          sources, operations_of(channel, _published(channel, connections)))
+
+
+def _published(channel: Channel, connections: Iterable[Connection]) -> Connection | None:
+    name = channel.to.partition("/")[2]
+    return next((one for one in connections if channel.queries and one.name == name), None)
 
 
 class SourceUnit:

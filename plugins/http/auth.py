@@ -18,6 +18,8 @@ class Authenticator(Protocol):
     """Checks one channel's callers."""
 
     challenge: bytes
+    roles: Mapping[str, frozenset[str]]
+    """The roles of each caller that has some."""
     header: bytes
     """The header that holds the credentials, in lower case; it goes no further than here."""
 
@@ -29,6 +31,7 @@ class Authenticator(Protocol):
 class Everybody:
     """A channel without `auth`."""
 
+    roles: Mapping[str, frozenset[str]] = {}
     challenge = b""
     header = b"authorization"
 
@@ -39,6 +42,8 @@ class Everybody:
 
 class KeyAuthenticator:
     """One key, in a header."""
+
+    roles: Mapping[str, frozenset[str]] = {}
 
     def __init__(self, header: str, key: bytes) -> None:
         self.header = header.lower().encode()
@@ -51,9 +56,26 @@ class KeyAuthenticator:
         return "api-key" if right else None
 
 
+class KeysAuthenticator:
+    """A key for each caller, in a header."""
+
+    def __init__(self, header: str, keys: Mapping[str, bytes], roles: Mapping[str, frozenset[str]]) -> None:
+        self.header = header.lower().encode()
+        self.challenge = f'ApiKey header="{header}"'.encode()
+        self.roles = roles
+        self._digests = {name: _digest(key) for name, key in keys.items()}
+
+    def caller(self, headers: Mapping[bytes, bytes]) -> str | None:
+        """The name of the key. All are compared, whichever it is."""
+        given = _digest(headers.get(self.header, b""))
+        right = [name for name, digest in self._digests.items() if hmac.compare_digest(given, digest)]
+        return right[0] if right else None
+
+
 class BasicAuthenticator:
     """One user with a password (RFC 7617)."""
 
+    roles: Mapping[str, frozenset[str]] = {}
     challenge = b'Basic realm="arint", charset="UTF-8"'
     header = b"authorization"
 
@@ -82,8 +104,11 @@ def authenticator(auth: ChannelAuth | None, secret: Callable[[str], bytes]) -> A
         return Everybody()
     if auth.api_key is not None:
         return KeyAuthenticator(auth.header, _value(auth.api_key, secret))
+    if auth.keys is not None:
+        return KeysAuthenticator(auth.header, {one.name: _value(one.key, secret) for one in auth.keys},
+                                 {one.name: frozenset(one.roles) for one in auth.keys})
     if not isinstance(auth.basic, Basic):
-        raise TypeError("ChannelAuth holds neither api_key nor basic")
+        raise TypeError("ChannelAuth holds none of api_key, keys, basic")
     return BasicAuthenticator(auth.basic.user, _value(auth.basic.password, secret))
 
 

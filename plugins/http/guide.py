@@ -10,6 +10,7 @@ from urllib.parse import quote
 from arint.errors import UsageError
 from arint.plugins import ChannelBinding, Sample
 from plugins.http.openapi import document
+from plugins.http.operations import addresses
 from plugins.http.paths import segments_of
 from plugins.http.specs import HttpChannel
 
@@ -27,7 +28,7 @@ class HttpGuide:
 
         Raises UsageError for a method that the channel does not take, or a path parameter that is missing.
         """
-        spec: HttpChannel = channel.spec
+        spec: HttpChannel = _chosen(channel, method.upper(), parameters or {}).spec
         wanted = method.upper() or spec.methods[0]
         if wanted not in spec.methods:
             raise UsageError(f"channel {channel.name} does not take {wanted}", remedy=f"it takes "
@@ -36,6 +37,14 @@ class HttpGuide:
         path = _path(channel.name, spec.path, parameters or {})
         return Sample(method=wanted, url=server.rstrip("/") + path
                       + (f"?{query.removeprefix('?')}" if query else ""), headers=headers, masked=masked)
+
+
+def _chosen(channel: ChannelBinding, method: str, parameters: dict[str, str]) -> ChannelBinding:
+    """Of a data API's addresses, the one with this method and these path parameters; else the first."""
+    found = list(addresses([channel]))
+    fitting = [one for one in found if not method or method in one.spec.methods]
+    exact = [one for one in fitting if set(segments_of(one.spec.path)[1]) == set(parameters)]
+    return (exact or fitting or found)[0]
 
 
 def _path(channel: str, path: str, parameters: dict[str, str]) -> str:
@@ -58,9 +67,10 @@ def _credentials(spec: HttpChannel, secret: Callable[[str], bytes]) -> tuple[dic
     auth = spec.auth
     if auth is None:
         return {}, {}
-    if auth.api_key is not None:
-        key = secret(auth.api_key.secret).rstrip(b"\r\n").decode("latin-1")
-        return {auth.header: key}, {auth.header: f"(secret {auth.api_key.secret})"}
+    shown = auth.keys[0].key if auth.keys else auth.api_key
+    if shown is not None:
+        key = secret(shown.secret).rstrip(b"\r\n").decode("latin-1")
+        return {auth.header: key}, {auth.header: f"(secret {shown.secret})"}
     assert auth.basic is not None
     password = secret(auth.basic.password.secret).rstrip(b"\r\n")
     coded = b64encode(auth.basic.user.encode() + b":" + password).decode()

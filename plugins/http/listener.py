@@ -24,6 +24,7 @@ from arint.plugins import ChannelBinding, FullError, Intake, KeyReusedError
 from plugins.http import problems
 from plugins.http.documents import Documents
 from plugins.http.immediate import Answer, answer
+from plugins.http.operations import addresses
 from plugins.http.problems import Problem
 from plugins.http.requests import (
     ClientGone,
@@ -75,7 +76,7 @@ class HttpSource:
 
     async def update(self, channels: Sequence[ChannelBinding]) -> None:
         """Serve these channels. Raises ArintError, and changes nothing, if one of them cannot be served."""
-        routes = [Route(channel, self._intake.secret) for channel in channels]
+        routes = [Route(address, self._intake.secret) for address in addresses(channels)]
         self._routes = Routes(routes)
         self._documents = Documents(channels, {route.name: route for route in routes})
 

@@ -7,8 +7,9 @@ from http import HTTPStatus
 from typing import Any
 
 from arint.flows.contracts import Schema, rooted
-from arint.plugins import ChannelBinding
+from arint.plugins import ChannelBinding, Operation
 from arint.resources.quantities import octets, seconds
+from plugins.http.operations import addresses, operation_of
 from plugins.http.paths import segments_of
 from plugins.http.problems import CONTENT_TYPE
 from plugins.http.routes import MESSAGES
@@ -70,7 +71,7 @@ def document(channels: Sequence[ChannelBinding], *, server: str = "/", title: st
     """The document of these channels. `server` is what their paths begin from; `version` the configuration's."""
     components: Document = {**_SHARED, "schemas": dict(_SHARED["schemas"]), "securitySchemes": {}}
     paths: dict[str, Document] = {}
-    for channel in channels:
+    for channel in addresses(channels):
         _add(channel, paths, components)
     if not components["securitySchemes"]:
         del components["securitySchemes"]
@@ -92,10 +93,13 @@ def _operation(channel: ChannelBinding, method: str, security: list[Any], compon
     spec: HttpChannel = channel.spec
     is_immediate = channel.delivery == "immediate"
     shared = ["RequestTimeout" if is_immediate else "IdempotencyKey", "CorrelationId", "Traceparent"]
+    asked = operation_of(channel)
     names = f"{channel.name}-{method.lower()}" if len(spec.methods) > 1 else channel.name
+    if asked is not None:
+        names = f"{channel.name}-{asked.name}"
     operation: Document = {
         "operationId": names, "tags": [channel.name], "summary": _summary(channel),
-        "parameters": [*_path_parameters(spec.path),
+        "parameters": [*(_path_parameters(spec.path) if asked is None else _parameters_of(asked, spec.path)),
                        *({"$ref": f"#/components/parameters/{name}"} for name in shared)]}
     if channel.description:
         operation["description"] = channel.description
@@ -109,6 +113,15 @@ def _operation(channel: ChannelBinding, method: str, security: list[Any], compon
     return operation
 
 
+def _parameters_of(operation: Operation, path: str) -> list[Document]:
+    """Those of the channel's own path too, of which nothing more is known."""
+    inside = {one["name"]: one for one in _path_parameters(path)}
+    known = [{"name": one.name, "in": "path" if one.name in inside else "query",
+              "required": one.is_required or one.name in inside, "schema": one.schema} for one in operation.parameters]
+    named = {one["name"] for one in known}
+    return [*(one for name, one in inside.items() if name not in named), *known]
+
+
 def _summary(channel: ChannelBinding) -> str:
     if channel.delivery == "immediate":
         return f"Ask {channel.target}, and be told the outcome"
@@ -116,10 +129,15 @@ def _summary(channel: ChannelBinding) -> str:
 
 
 def _request_body(channel: ChannelBinding, components: Document) -> Document:
-    schema = _component(f"{channel.name}.payload", channel.payload, components)
+    schema = _component(f"{_name(channel)}.payload", channel.payload, components)
     types = channel.spec.content_types or ((_JSON,) if schema else ("*/*",))
     content = {name: {"schema": schema} if schema and "json" in name else {} for name in types}
     return {"required": channel.payload is not None, "content": content}
+
+
+def _name(channel: ChannelBinding) -> str:
+    operation = operation_of(channel)
+    return channel.name if operation is None else f"{channel.name}.{operation.name}"
 
 
 def _component(name: str, schema: Schema | None, components: Document) -> Document | None:
@@ -132,7 +150,7 @@ def _component(name: str, schema: Schema | None, components: Document) -> Docume
 
 def _responses(channel: ChannelBinding, security: list[Any], components: Document) -> Document:
     if channel.delivery == "immediate":
-        result = _component(f"{channel.name}.result", channel.result, components)
+        result = _component(f"{_name(channel)}.result", channel.result, components)
         content: Document = {_JSON: {"schema": result}} if result else {"*/*": {}}
         answers: Document = {
             "200": {"description": "the outcome", "content": content, "headers": _MESSAGE_ID},
@@ -184,7 +202,7 @@ def _security(name: str, auth: ChannelAuth | None, components: Document) -> list
         return []
     components["securitySchemes"][name] = (
         {"type": "apiKey", "in": "header", "name": auth.header, "description": f"the key of channel {name}"}
-        if auth.api_key is not None else
+        if auth.basic is None else
         {"type": "http", "scheme": "basic", "description": f"user and password of channel {name}"})
     return [{name: []}]
 

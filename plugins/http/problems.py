@@ -63,6 +63,11 @@ def unauthorized(challenge: bytes) -> Problem:
                    headers=((b"www-authenticate", challenge),))
 
 
+def forbidden() -> Problem:
+    """403: the caller is known, and may not do this."""
+    return Problem(HTTPStatus.FORBIDDEN, "denied", "these credentials are not for this address")
+
+
 def not_found(detail: str) -> Problem:
     """404: no channel has this path, or no message this id."""
     return Problem(HTTPStatus.NOT_FOUND, "not-found", detail)

@@ -25,10 +25,12 @@ class ClientGone(Exception):
 
 
 def authenticated(route: Route, headers: dict[bytes, bytes]) -> str:
-    """The caller's name. Raises Problem 401."""
+    """The caller's name. Raises Problem 401, or 403 for one who has none of the roles."""
     caller = route.auth.caller(headers)
     if caller is None:
         raise problems.unauthorized(route.auth.challenge)
+    if route.roles and not route.roles & route.auth.roles.get(caller, frozenset()):
+        raise problems.forbidden()
     return caller
 
 
@@ -132,7 +134,7 @@ async def _received(receive: Receive, left: float, limit: float) -> MutableMappi
 def request_of(route: Route, values: tuple[str, ...], scope: Scope) -> Request:
     """Method, path parameters and query parameters. Raises Problem 400 for too many of them."""
     return Request(scope["method"], dict(zip(route.parameters, values, strict=True)) if values else {},
-                   _query(scope["query_string"]))
+                   _query(scope["query_string"]), route.operation)
 
 
 def variables_of(route: Route, values: tuple[str, ...], scope: Scope) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ from arint.plugins import ChannelBinding
 from arint.resources.quantities import octets, seconds
 from plugins.http import problems
 from plugins.http.auth import Authenticator, authenticator
+from plugins.http.operations import operation_of
 from plugins.http.paths import Paths, segments_of
 from plugins.http.specs import HttpChannel
 
@@ -41,6 +42,9 @@ class Route:
         self.content_types = frozenset(one.encode() for one in spec.content_types)
         self.rate = Rate(spec.limits.rate) if spec.limits.rate else None
         self.auth: Authenticator = authenticator(spec.auth, secret)
+        operation = operation_of(binding)
+        self.operation = operation.name if operation is not None else ""
+        self.roles = frozenset(operation.roles if operation is not None else ())
         self.largest_body = octets(spec.limits.body)
         self.largest_headers = octets(spec.limits.headers)
         self.timeout = seconds(spec.limits.timeout)

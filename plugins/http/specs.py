@@ -37,15 +37,32 @@ class Basic(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     password: SecretReference
 
 
+class NamedKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One caller's key. `name` is the caller's in the action log; `roles` are what queries of a data API ask for."""
+
+    name: Annotated[str, msgspec.Meta(pattern=r"^[\x21-\x7e]{1,100}$", description="of the caller; without spaces")]
+    key: SecretReference
+    roles: list[Annotated[str, msgspec.Meta(min_length=1, max_length=100)]] = []
+
+
 class ChannelAuth(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Who may send: whoever knows the key in `header`, or the user and password. One of the two."""
+    """Who may send: whoever knows a key, in `header`; or a user with a password. One of the three.
+
+    `api_key` is one key for all; with `keys` each caller has one.
+    """
 
     api_key: SecretReference | None = None
+    keys: list[NamedKey] | None = None
     header: HeaderName = "X-API-Key"
     basic: Basic | None = None
 
     def __post_init__(self) -> None:
-        _exactly_one("auth", {"api_key": self.api_key, "basic": self.basic})
+        _exactly_one("auth", {"api_key": self.api_key, "keys": self.keys, "basic": self.basic})
+        names = [key.name for key in self.keys or ()]
+        if self.keys is not None and not names:
+            raise ValueError("keys: at least one is needed, or nobody may send")
+        if len(set(names)) < len(names):
+            raise ValueError("keys: each has a name of its own")
 
 
 class ChannelLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

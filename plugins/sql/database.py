@@ -93,9 +93,9 @@ class Database:
     def deliver(self, plan: Plan, job: Job) -> bytes | None:
         """Run one message's statements, unless this key's have been run before. Raises ArintError."""
         if plan.reads:
-            return self._contended(job, lambda: self._read(plan, job))
-        answer = self._contended(job, lambda: self._write(plan, job))
-        self._forget_old_keys(1)
+            return self.contended(job, lambda: self._read(plan, job))
+        answer = self.contended(job, lambda: self._write(plan, job))
+        self.forget_old_keys(1)
         return answer
 
     def deliver_many(self, plans: Sequence[Plan], job: Job) -> list[ArintError | None]:
@@ -105,7 +105,7 @@ class Database:
         them, and Alone where they would hold each other up.
         """
         try:
-            self._contended(job, lambda: self._write_together(plans, job))
+            self.contended(job, lambda: self._write_together(plans, job))
         except SystemUnavailableError:
             raise
         except (LockedError, CancelledError, ContendedError):
@@ -114,7 +114,7 @@ class Database:
             outcome = self._write_apart(plans, job)
         else:
             outcome = [None] * len(plans)
-        self._forget_old_keys(len(plans))
+        self.forget_old_keys(len(plans))
         return outcome
 
     def rows(self, job: Job, statement: str, bound: Mapping[str, Any], order: Sequence[str], most: int,
@@ -129,30 +129,40 @@ class Database:
 
         Raises RejectedError where the query does not have these columns.
         """
-        where = f"{self._where}, query"
         with self.run(connection, parsed(statement), dict(bound), "query", stream_results=True) as result:
-            names = rows.unique(result.keys(), where)
-            missing = [column for column in order if column not in names]
-            if missing:
-                raise RejectedError(f'there is no column "{missing[0]}"', where=where,
-                                    remedy=f"its columns are {', '.join(names)}")
-            found: list[Row] = []
-            size = 0
-            try:
-                for row in result.mappings():
-                    body = next(rows.encoded([row], clock=self._clock))
-                    size += len(body)
-                    found.append(Row(tuple(row[column] for column in order), body, dict(row)))
-                    if len(found) == most or size > largest:
-                        break
-            except Exception as error:
-                raise translated(error, where) from None
-            return found
+            return self.gathered(result, order, most, largest, "query")
+
+    def gathered(self, result: CursorResult[Any], order: Sequence[str], most: int, largest: int,
+                 place: str) -> list[Row]:
+        """The first rows of a result, until they are `most` or more than `largest` bytes."""
+        where = f"{self._where}, {place}"
+        names = rows.unique(result.keys(), where)
+        missing = [column for column in order if column not in names]
+        if missing:
+            raise RejectedError(f'there is no column "{missing[0]}"', where=where,
+                                remedy=f"its columns are {', '.join(names)}")
+        found: list[Row] = []
+        size = 0
+        try:
+            for row in result.mappings():
+                body = next(rows.encoded([row], clock=self._clock))
+                size += len(body)
+                found.append(Row(tuple(row[column] for column in order), body, dict(row)))
+                if len(found) == most or size > largest:
+                    break
+        except Exception as error:
+            raise translated(error, where) from None
+        return found
+
+    @property
+    def backend(self) -> str:
+        """`sqlite`, `postgresql`, `mysql`, `mariadb`, or another of SQLAlchemy's names."""
+        return self._url.get_backend_name()
 
     @property
     def is_file(self) -> bool:
         """SQLite: one writer at a time, in any process."""
-        return self._url.get_backend_name() == "sqlite"
+        return self.backend == "sqlite"
 
     @property
     def quote(self) -> Callable[[str], str]:
@@ -222,10 +232,10 @@ class Database:
             return self._answered(connection, plan, reads=True)
 
     def _write(self, plan: Plan, job: Job) -> bytes | None:
-        self._ensure_tables(job)
+        self.ensure_tables(job)
         try:
             with self.transaction(job) as connection:
-                self._claim(connection, [plan])
+                self.claim(connection, [plan.key])
                 if plan.answer is None:
                     self._do(connection, plan.tasks)
                     return None
@@ -240,10 +250,10 @@ class Database:
                 return delivered.kept_answer(connection, plan.key)
 
     def _write_together(self, plans: Sequence[Plan], job: Job) -> None:
-        self._ensure_tables(job)
+        self.ensure_tables(job)
         try:
             with self.transaction(job) as connection:
-                self._claim(connection, plans)
+                self.claim(connection, [plan.key for plan in plans])
                 self._do_grouped(connection, plans)
         except delivered.RepeatedError:
             self._write_rest(plans, job)
@@ -255,7 +265,7 @@ class Database:
                 done = delivered.known(connection, [plan.key for plan in plans])
                 left = list({plan.key: plan for plan in plans if plan.key not in done}.values())
                 if left:
-                    self._claim(connection, left)
+                    self.claim(connection, [plan.key for plan in left])
                     self._do_grouped(connection, left)
         except delivered.RepeatedError:  # another process is at the same messages, this very moment
             raise ContendedError("its messages are being delivered twice", where=self._where) from None
@@ -276,7 +286,7 @@ class Database:
     def _behind_savepoint(self, connection: Connection, plan: Plan) -> ArintError | None:
         try:
             with connection.begin_nested():
-                self._claim(connection, [plan])
+                self.claim(connection, [plan.key])
                 self._do(connection, plan.tasks)
         except delivered.RepeatedError:
             return None
@@ -286,9 +296,10 @@ class Database:
             return error
         return None
 
-    def _claim(self, connection: Connection, plans: Sequence[Plan]) -> None:
+    def claim(self, connection: Connection, keys: Sequence[str]) -> None:
+        """Note in the transaction that these are done. Raises RepeatedError."""
         try:
-            delivered.claim(connection, [plan.key for plan in plans])
+            delivered.claim(connection, keys)
         except delivered.RepeatedError:
             raise
         except Exception as error:
@@ -331,13 +342,14 @@ class Database:
 
     def _answer(self, result: CursorResult[Any], wanted: Answer, place: str) -> bytes:
         if wanted.rows == "scalar":
-            return self._scalar(result, f"{self._where}, {place}")
+            return self.scalar(result, f"{self._where}, {place}")
         found = self.fetch(result, wanted.limit if wanted.rows == "all" else 1, LARGEST_ANSWER, place)
         if wanted.rows == "all":
             return b"[" + b",".join(found) + b"]"
         return found[0] if found else b"null"
 
-    def _scalar(self, result: CursorResult[Any], where: str) -> bytes:
+    def scalar(self, result: CursorResult[Any], where: str) -> bytes:
+        """The one value as JSON; null where there is no row. Raises RejectedError for more than one."""
         found = result.fetchmany(2)
         if len(found) > 1 or len(result.keys()) != 1:
             raise RejectedError("a scalar is one column of one row, and the answer has more", where=where,
@@ -347,7 +359,7 @@ class Database:
             raise RejectedError(f"the answer has more than {LARGEST_ANSWER} bytes", where=where)
         return answer
 
-    def _contended(self, job: Job, work: Callable[[], T]) -> T:
+    def contended(self, job: Job, work: Callable[[], T]) -> T:
         """Again, after a moment, where another transaction was in the way."""
         for attempt in range(1, _TRIES):
             try:
@@ -377,7 +389,7 @@ class Database:
             for number, statement in enumerate(self._spec.setup, 1):
                 self.run(connection, parsed(statement), {}, f"setup {number}").close()
 
-    def _ensure_tables(self, job: Job) -> None:
+    def ensure_tables(self, job: Job) -> None:
         """ARINT's own tables, where something is to be written; who only reads needs none."""
         if self._has_tables:
             return
@@ -405,7 +417,8 @@ class Database:
         except ArintError:  # it may not even look
             return False
 
-    def _forget_old_keys(self, more: int) -> None:
+    def forget_old_keys(self, more: int) -> None:
+        """Now and then, let go of keys that nobody will come with again; `more` have been added."""
         self._done += more
         if self._done >= _FORGET_EVERY:
             self._done = 0

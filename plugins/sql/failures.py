@@ -12,6 +12,8 @@ _SQLITE_AWAY = frozenset({5, 6, 7, 8, 10, 11, 13, 14, 15, 23, 26})
 """busy, locked, out of memory, read-only, I/O, corrupt, full, cannot open, protocol, denied, no database:
 the state of the database and not of the message. https://www.sqlite.org/rescode.html"""
 _SQLITE_INTERRUPTED = 9
+_SQLITE_CONSTRAINT = 19
+_SQLITE_UNIQUE = frozenset({1555, 2067, 2579})
 _SQLITE_READ_ONLY = 8
 
 _STATE_AWAY = ("08", "28", "3D", "53", "57P", "58", "F0")
@@ -31,11 +33,17 @@ _CODE_AWAY = frozenset({
 https://mariadb.com/kb/en/mariadb-error-codes/"""
 _CODE_CONTENDED = frozenset({1020, 1213})
 _CODE_REJECTED = frozenset({1264, 1265, 1292, 1366, 1406, 1411, 3140})
+_CODE_UNIQUE = frozenset({1022, 1062, 1586})
+_CODE_VIOLATED = frozenset({1048, 1216, 1217, 1364, 1451, 1452, 3819, 4025})
 _CODE_CANCELLED = frozenset({1317, 1969, 3024})
 _CODE_LOCKED = frozenset({1205})
 _CODE_READ_ONLY = frozenset({1792})
 _CODE_NAMES_ONLY = frozenset({1048, 1051, 1054, 1109, 1142, 1143, 1146, 1305, 1364, 1370})
 """Errors whose words hold names of tables, columns and routines, and no values."""
+
+
+class SlowError(MessageError):
+    """The work took longer than its time, and was ended."""
 
 
 class ContendedError(MessageError):
@@ -44,6 +52,18 @@ class ContendedError(MessageError):
 
 class LockedError(MessageError):
     """Somebody held a row or a table for longer than `timeout`."""
+
+
+class ViolatedError(MessageError):
+    """A constraint forbids it; of those, `unique` ones say that it is there already."""
+
+    unique = False
+
+
+class DuplicateError(ViolatedError):
+    """What must be there once is there already."""
+
+    unique = True
 
 
 class CancelledError(MessageError):
@@ -80,6 +100,8 @@ def _kind_of_driver_error(error: exc.DBAPIError) -> type[ArintError]:
         code = _sqlite_code(error)
         if code == _SQLITE_INTERRUPTED:
             return CancelledError
+        if code == _SQLITE_CONSTRAINT:
+            return DuplicateError if error.orig.sqlite_errorcode in _SQLITE_UNIQUE else ViolatedError
         return SystemUnavailableError if code in _SQLITE_AWAY else MessageError
     if error.connection_invalidated:
         return SystemUnavailableError
@@ -103,13 +125,16 @@ def _kind_of_state(state: str) -> type[ArintError]:
             return kind
     if state.startswith(_STATE_AWAY):
         return SystemUnavailableError
+    if state.startswith("23"):
+        return DuplicateError if state in ("23505", "23P01") else ViolatedError
     return RejectedError if state.startswith(_STATE_REJECTED) else MessageError
 
 
 def _kind_of_code(code: int) -> type[ArintError]:
     for codes, kind in ((_CODE_CONTENDED, ContendedError), (_CODE_CANCELLED, CancelledError),
                         (_CODE_LOCKED, LockedError), (_CODE_AWAY, SystemUnavailableError),
-                        (_CODE_READ_ONLY, SystemUnavailableError), (_CODE_REJECTED, RejectedError)):
+                        (_CODE_READ_ONLY, SystemUnavailableError), (_CODE_REJECTED, RejectedError),
+                        (_CODE_UNIQUE, DuplicateError), (_CODE_VIOLATED, ViolatedError)):
         if code in codes:
             return kind
     return MessageError

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from arint.errors import ArintError, NotFoundError, NotValidError
 from arint.plugins import Delivery, SinkContext
+from plugins.sql.asking import Ask
 from plugins.sql.specs import DRIVERS, SqlConnection
 
 if TYPE_CHECKING:
@@ -39,11 +40,19 @@ class SqlSink:
         """
         from plugins.sql.plans import plan_of
 
+        if isinstance(delivery.options, Ask):
+            return await self._asked(delivery.options, delivery)
         plan = plan_of(delivery)
         if plan.answer is not None:
             return await self._one(plan, delivery.timeout)
         await self._batches.deliver(plan, delivery.timeout)
         return None
+
+    async def _asked(self, ask: Ask, delivery: Delivery) -> bytes:
+        from plugins.sql.api.execution import answer
+
+        return await self._threads.run(lambda job: answer(self._database, ask, delivery.idempotency_key, job),
+                                       delivery.timeout)
 
     async def probe(self) -> None:
         """Open the database and begin a transaction."""

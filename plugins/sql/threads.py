@@ -7,9 +7,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from arint.errors import ArintError, MessageError, SystemUnavailableError
+from arint.errors import ArintError, SystemUnavailableError
 from plugins.sql.database import Job
-from plugins.sql.failures import CancelledError
+from plugins.sql.failures import CancelledError, SlowError
 
 T = TypeVar("T")
 _SERVER_FIRST = 0.5
@@ -44,7 +44,7 @@ class Threads:
                 await self._end(future, job, timeout)
             return await future
         except CancelledError as error:
-            raise MessageError(f"not done within {timeout:g} seconds, and ended", where=error.where,
+            raise SlowError(f"not done within {timeout:g} seconds, and ended", where=error.where,
                                remedy="make it faster, or give it a longer timeout") from None
         except asyncio.CancelledError:
             if not begun.cancel():

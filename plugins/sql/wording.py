@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 
 _COMMENTS = re.compile(r"\A(?:\s+|--[^\n]*(?:\n|\Z)|/\*.*?\*/|\()+", re.DOTALL)
@@ -32,3 +33,9 @@ def only_reads(statement: str) -> bool:
 def parameters_of(statement: str) -> list[str]:
     """The names after colons, each once. Those within quotes count too, as they do for SQLAlchemy."""
     return list(dict.fromkeys(_NAMES.findall(statement)))
+
+
+def with_casts(statement: str, types: Mapping[str, str]) -> str:
+    """The statement with these parameters cast to types of the database."""
+    return _NAMES.sub(lambda found: f"cast({found[0]} as {types[found[1]]})" if found[1] in types else found[0],
+                      statement)
