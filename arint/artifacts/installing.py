@@ -121,6 +121,7 @@ def _in_one_move(folder: Path, make: Callable[[Path], object]) -> None:
     making = Path(tempfile.mkdtemp(prefix=f".{folder.name[:12]}-", dir=folder.parent))
     try:
         make(making)
+        making.chmod(0o755)  # a service may run as another user; who may come this far is the home's to say
         making.replace(folder)
     except OSError:
         if not folder.is_dir():

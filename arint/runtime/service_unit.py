@@ -102,6 +102,7 @@ class ServiceUnit:
                                                         bodies=self._desk.bodies)
 
     async def _opened(self, service: Service, orders: Orders) -> Host:
+        refuse_elsewhere(service.locked)
         if service.command:
             command = CommandService(service, setting_of(service, orders), self._on_change)
             await command.start()
@@ -168,7 +169,6 @@ class Host:
     @classmethod
     def load(cls, service: Service, orders: Orders, desk: Desk) -> Host:
         """Import the shipped code. Whatever the user's module raises passes through."""
-        refuse_elsewhere(service.locked)
         folder = Path(orders.code) if orders.code else Home(orders.home).artifact(service.code)
         try:
             function = load_callable(folder, service.source, digest=service.code,
