@@ -77,6 +77,11 @@ class Incoming:
         return int(self._fields[3])
 
     @property
+    def pending(self) -> int:
+        """How many were behind it in the stream that had not been delivered yet."""
+        return int(self._fields[6])
+
+    @property
     def published(self) -> float:
         """When it was stored, in seconds since the epoch, by the broker's clock."""
         return int(self._fields[5]) / 1e9

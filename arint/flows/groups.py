@@ -59,17 +59,15 @@ class Group:
         self._expected = max(self._expected, member.expected)
         self._ends |= member.ends
 
-    def reason(self, rule: Rule, now: float) -> Reason | None:
-        """Why it is complete; None while it is not."""
+    def reason(self, rule: Rule) -> Reason | None:
+        """Why it is complete, other than by time; None while it is not."""
         if self._expected and self.weight >= self._expected:
             return "split"
         if self._ends:
             return "condition"
         if rule.size and self.weight >= rule.size:
             return "size"
-        if self.octets >= MOST_OCTETS:
-            return "full"
-        return "time" if now >= self.since + rule.after else None
+        return "full" if self.octets >= MOST_OCTETS else None
 
     @property
     def in_order(self) -> list[Member]:
@@ -95,6 +93,14 @@ class Groups:
         group.add(member)
         return group
 
+    def expired(self, key: str, at: float) -> Group | None:
+        """The open group of this key, if a message that was stored at `at` came too late for it.
+
+        By the time of storing, not by the clock: so it makes no difference how late its members are looked at.
+        """
+        group = self._open.get(key)
+        return group if group is not None and at >= group.since + self.rule.after else None
+
     def get(self, key: str) -> Group | None:
         """The open group of this key."""
         return self._open.get(key)
@@ -105,7 +111,7 @@ class Groups:
             del self._open[group.key]
 
     def due(self, now: float) -> Iterator[Group]:
-        """Those whose time is over; each is open until it is taken, and told of once."""
+        """Those whose time is over at `now`, up to which all is known; each is open until taken, and told of once."""
         told: set[str] = set()
         while self._due and self._due[0][0] + self.rule.after <= now:
             since, key = heapq.heappop(self._due)

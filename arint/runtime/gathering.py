@@ -42,6 +42,8 @@ MOST_HELD = 100_000
 COMPLETING = 8
 """Groups that are being stored at once."""
 AGAIN_AFTER = 1.0
+SHORTLY = 0.05
+"""Seconds after which to look again at a group whose time is over, while messages that may belong to it come in."""
 _CHECKED_TOGETHER = 1000
 _RECORD = "aggregated"
 
@@ -64,6 +66,14 @@ class Gathered:
         self.checking = False
         self.completing = asyncio.Semaphore(COMPLETING)
         self.news = asyncio.Event()
+        self.heard_until = 0.0
+        self.is_behind = False
+
+    def known_until(self, now: float) -> float:
+        """Up to which time of storing all messages are in their groups."""
+        if self.unchecked or self.checking:
+            return 0.0
+        return self.heard_until if self.is_behind and len(self.held) < MOST_HELD else now
 
 
 class Gathering(StageProcessor):
@@ -94,6 +104,7 @@ class Gathering(StageProcessor):
 
     def handle(self, incoming: Incoming) -> Awaitable[None] | None:
         """Add a message to its group. Only what may have been in an aggregate before, and what fails, takes a task."""
+        self._all.heard_until, self._all.is_behind = incoming.published, incoming.pending > 0
         if not incoming.is_repeated and not self._all.checking:
             return self._add(incoming)
         self._all.unchecked.append(incoming)
@@ -141,14 +152,18 @@ class Gathering(StageProcessor):
         """Returns what is left to do if its group is complete now, or too long."""
         self._all.held[held.member.sequence] = held
         before = self._groups.next_due
+        works = []
+        if (late := self._groups.expired(held.key, held.member.at)) is not None:
+            self._groups.take(late)
+            works.append(self._complete(late, "time"))
         group = self._groups.add(held.key, held.member)
-        reason = group.reason(self._groups.rule, time.time())
+        reason = group.reason(self._groups.rule)
         if reason is not None or len(group.members) >= MOST_TOGETHER:
             self._groups.take(group)
-            return self._complete(group, reason)
-        if self._groups.next_due != before:
+            works.append(self._complete(group, reason))
+        elif self._groups.next_due != before:
             self._all.news.set()
-        return None
+        return works[0] if len(works) == 1 else _all_of(works) if works else None
 
     async def _check(self) -> None:
         """Take out what is in an aggregate already: one look-up tells it of many."""
@@ -265,10 +280,14 @@ class Gathering(StageProcessor):
         while True:
             due = self._groups.next_due
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(None if due is None else max(due - time.time(), 0.0)):
+                async with asyncio.timeout(None if due is None else max(due - time.time(), SHORTLY)):
                     await self._all.news.wait()
             self._all.news.clear()
-            late = list(self._groups.due(time.time()))
+            late = list(self._groups.due(self._all.known_until(time.time())))
             for group in late:
                 self._groups.take(group)
             await asyncio.gather(*(self._complete(group, "time") for group in late))
+
+
+async def _all_of(works: Sequence[Awaitable[None]]) -> None:
+    await asyncio.gather(*works)

@@ -28,7 +28,7 @@ class Gatherer:
         member = self._step.member(state, key, len(self._held), now, self._groups.get(key))
         self._held.append(message)
         group = self._groups.add(key, member)
-        reason = group.reason(self._groups.rule, now)
+        reason = group.reason(self._groups.rule)
         return [self._whole(group, reason)] if reason is not None else []
 
     def late(self) -> list[Output]:

@@ -27,7 +27,7 @@ def test_each_member_is_in_exactly_one_group_and_none_is_kept_for_ever(gaps, siz
         now += gap
         settle(now)
         group = groups.add(key, member(sequence, now, weight=weight))
-        if (reason := group.reason(groups.rule, now)) is not None:
+        if (reason := group.reason(groups.rule)) is not None:
             groups.take(group)
             made.append((group, reason, now))
     while (due := groups.next_due) is not None:
@@ -52,17 +52,17 @@ def test_a_split_is_complete_with_its_last_part_and_in_the_order_of_its_parts(or
     groups = Groups(Rule(0, 60.0))
     for sequence, index in enumerate(order):
         group = groups.add("k", Member(sequence, 1.0, 10, index, expected=8))
-        assert (group.reason(groups.rule, 2.0) == "split") == (sequence == 7)
+        assert (group.reason(groups.rule) == "split") == (sequence == 7)
     assert [one.order for one in group.in_order] == list(range(8))
-    assert group.reason(groups.rule, 100.0) == "split"
+    assert group.reason(groups.rule) == "split"
 
 
 def test_a_group_that_grows_too_large_is_complete():
     groups = Groups(Rule(0, 60.0))
     group = groups.add("", Member(1, 1.0, 3 * 2**20, 1))
-    assert group.reason(groups.rule, 1.0) is None
+    assert group.reason(groups.rule) is None
     groups.add("", Member(2, 1.0, 2 * 2**20, 2))
-    assert group.reason(groups.rule, 1.0) == "full"
+    assert group.reason(groups.rule) == "full"
 
 
 def test_the_time_counts_from_the_first_member_whatever_comes_before_it():
@@ -72,3 +72,33 @@ def test_the_time_counts_from_the_first_member_whatever_comes_before_it():
     groups.add("a", member(1, 100.0))
     assert groups.next_due == 110.0
     assert [group.key for group in groups.due(110.0)] == ["a"]
+
+
+@given(arrivals, st.floats(0.5, 10), st.data())
+def test_how_late_messages_are_looked_at_changes_no_group(gaps, after, data):
+    stored, now = [], 0.0
+    for gap, key, _ in gaps:
+        now += gap
+        stored.append((now, key))
+
+    def made(looks):
+        """The groups, where after each message of `looks` the watch looks at the time."""
+        groups, found = Groups(Rule(0, after)), []
+
+        def complete(group):
+            groups.take(group)
+            found.append(tuple(group.members))
+
+        for sequence, (at, key) in enumerate(stored):
+            if (late := groups.expired(key, at)) is not None:
+                complete(late)
+            groups.add(key, member(sequence, at))
+            if sequence in looks:
+                for group in list(groups.due(at)):
+                    complete(group)
+        for group in groups.open:
+            complete(group)
+        return sorted(found)
+
+    looks = data.draw(st.sets(st.integers(0, len(stored))))
+    assert made(looks) == made(set())
