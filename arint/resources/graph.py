@@ -189,7 +189,8 @@ def _in_step(key: str, item: Any, path: Path) -> Iterator[Reference]:
     if key == "call" and isinstance(item, str | dict):
         yield from _one(path, item) if isinstance(item, str) else _one((*path, "to"), item.get("to"))
     elif key == "enrich" and isinstance(item, dict):
-        yield from _one((*path, "from"), item.get("from"), item)
+        is_service = str(item.get("from")).startswith("service/")  # which is called: the step itself knows its keys
+        yield from _one((*path, "from"), item.get("from"), None if is_service else item)
     elif key == "send" and isinstance(item, str | dict):
         yield from _one(path, item, {}) if isinstance(item, str) else _one((*path, "to"), item.get("to"), item)
     elif key == "query" and isinstance(item, dict):

@@ -95,8 +95,6 @@ def _options(reference: graph.Reference, target: Written) -> Iterator[Mistake]:
     own = STEP_KEYS["enrich" if reference.path[-1] == "from" else "send"]
     options = {key: value for key, value in reference.options.items() if key not in own}
     path = reference.path[:-1] if reference.options else reference.path
-    if target.get("kind") == "Service" and own is STEP_KEYS["enrich"]:
-        return  # the step itself knows its keys
     if target.get("kind") != "Connection":
         hint = "only a connection takes options"
     else:

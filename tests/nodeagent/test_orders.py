@@ -45,6 +45,12 @@ def test_a_service_gets_the_flows_that_call_it_also_through_others() -> None:
     assert (orders.role, orders.code, orders.change_set, orders.service) == ("service", "/code", 7, PRICE)
 
 
+def test_a_service_that_is_asked_gets_the_flow_too() -> None:
+    asks = Flow(name="asks", steps=[{"enrich": {"from": "service/price", "into": "vars.price"}}])
+    sends = Flow(name="sends", steps=[{"enrich": {"from": "connection/db", "into": "vars.x", "statement": "x"}}])
+    assert callers("price", configuration(PRICE, asks, sends)) == {"asks"}
+
+
 def test_a_source_gets_its_channels_and_where_they_lead() -> None:
     orders = orders_for(Task("http-1", "system/http"), WHOLE, AROUND, secrets={"key": b"2"})
     assert [channel.name for channel in orders.channels] == ["direct", "in"]

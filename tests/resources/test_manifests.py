@@ -173,6 +173,15 @@ def test_a_document_with_a_mistake_is_still_there_for_references(folder: Path) -
     assert problem.path == "replicas"
 
 
+def test_options_of_an_enrich_too(folder: Path) -> None:
+    problem = only(folder, "kind: Flow\nname: f\nsteps:\n"
+                           "- enrich: {from: connection/w, into: vars.x, ask: body, statement: x, statment: y}\n---\n"
+                           "kind: Connection\nname: w\nsql: {url: 'sqlite:///x'}\n")
+    assert (problem.path, problem.message) == ("steps[0].enrich.statment", 'unknown key "statment"')
+    problem = only(folder, "kind: Flow\nname: f\nsteps: [{enrich: {from: service/x, into: vars.x}}]\n")
+    assert (problem.path, problem.message) == ("steps[0].enrich.from", 'there is no Service "x"')
+
+
 def test_options_of_a_send_are_those_of_the_connections_transport(folder: Path) -> None:
     problem = only(folder, "kind: Flow\nname: f\nsteps:\n- send: {to: connection/w, statement: x, statment: y}\n---\n"
                            "kind: Connection\nname: w\nsql: {url: 'sqlite:///x'}\n")
