@@ -71,8 +71,9 @@ def steps_page() -> str:
 
 
 _STEPS_INTRO = f"""\
-Each step is a mapping with one of these keys. Beside it may stand `name`, which the story of a message shows, and
-`retry: {{attempts: 3, backoff: 1s..1m}}`, which goes before the flow's own for the stage that the step begins.
+Each step is a mapping with one of these keys. Beside it (`- name: look up` in a line before it) may stand `name`, which
+`arintctl flow test` shows, and `retry: {{attempts: 3, backoff: 1s..1m}}`, which goes before the flow's own for the
+stage that the step begins.
 
 Conditions and values are [CEL](https://cel.dev); mappings are [JSONata](https://jsonata.org). They may speak of
 {', '.join(f'`{name}`' for name in NAMES)} (in JSONata the body is the input, the others begin with a dollar):

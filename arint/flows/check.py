@@ -11,7 +11,7 @@ from arint.errors import ArintError
 from arint.flows.compile import DEEPEST, STEP_KEYS, spec_of
 from arint.flows.step import Path, Step, StepError
 from arint.plugins import step_types
-from arint.resources.checking import mistakes
+from arint.resources.checking import Mistake, mistakes
 from arint.resources.kinds import Retry
 from arint.resources.problems import nearest
 
@@ -70,11 +70,18 @@ def _common(written: Mapping[str, Any], path: Path) -> Iterator[StepProblem]:
 def _spec(kind: type[Step], written: Mapping[str, Any], path: Path, depth: int) -> Iterator[StepProblem]:
     spec = spec_of(kind, written)
     base = path if kind.siblings else (*path, kind.key)
-    found = [StepProblem(one.path, one.message, one.suggestion) for one in mistakes(spec, kind.Spec, base)]
+    found = [StepProblem(one.path, one.message, _beside(one, base, kind.key) or one.suggestion)
+             for one in mistakes(spec, kind.Spec, base)]
     yield from found or _build(kind, spec, base)
     for inner, steps in kind.blocks(spec):
         if isinstance(steps, list):  # what is no list was found already
             yield from _steps(steps, (*base, *inner), depth + 1)
+
+
+def _beside(found: Mistake, base: Path, key: str) -> str:
+    """What may be meant by a step's own key that stands one level too deep."""
+    misplaced = found.on_key and found.path[:-1] == base and found.path[-1] in STEP_KEYS
+    return f"it stands beside {key}, not below it" if misplaced else ""
 
 
 def _build(kind: type[Step], spec: Any, base: Path) -> Iterator[StepProblem]:

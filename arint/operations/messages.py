@@ -130,7 +130,9 @@ def _is_from_its_start(actions: Sequence[Action]) -> bool:
 def summary(root: str, actions: Sequence[Action]) -> MessageSummary:
     """How a message stands, from its action records alone, in the order of storing. Pure."""
     story = tell(root, (), actions)
-    last = actions[-1]
+    # Of several branches, the one that stands so: another may have ended after it
+    standing = (hop.attempts[-1] for hop in story.hops if hop.state == story.state and hop.attempts)
+    last = next(standing, actions[-1]) if story.state in ("dead", "paused") else actions[-1]
     begun = {hop.stage for hop in story.hops}
     is_waiting = any(_stage_in(name) not in begun for action in actions for name in action.to
                      if not name.startswith("topic/"))

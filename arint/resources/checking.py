@@ -48,7 +48,7 @@ def struct_mistakes(value: dict[str, Any], struct: type[msgspec.Struct], path: P
     """
     found: list[Mistake] = []
     fields = {field.encode_name: field for field in _fields_of(struct) if field.name not in ignore}
-    also_known = {*also_known, struct.__struct_config__.tag_field or ""}
+    also_known = {*also_known, *filter(None, (struct.__struct_config__.tag_field,))}
     for key, item in value.items():
         if key in fields:
             _check(item, fields[key].type, (*path, key), found.append)

@@ -152,7 +152,7 @@ class MailSink:
         if spec.tls != "none":
             context = ssl.create_default_context(cafile=spec.ca or None)
             context.minimum_version = ssl.TLSVersion.TLSv1_2
-        return SMTP(hostname=spec.host, port=spec.port or PORTS[spec.tls], use_tls=spec.tls == "implicit",
+        return SMTP(hostname=spec.host, port=int(spec.port) or PORTS[spec.tls], use_tls=spec.tls == "implicit",
                     start_tls=spec.tls == "starttls", tls_context=context, timeout=self._timeout,
                     username=spec.auth.user if spec.auth else None, password=self._password)
 

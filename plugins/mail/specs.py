@@ -10,6 +10,10 @@ from arint.flows.step import StepError
 from arint.resources.kinds import Duration, SecretReference
 
 Text = Annotated[str, msgspec.Meta(min_length=1, description="text with CEL in double braces")]
+HIGHEST_PORT = 65535
+Port = Annotated[int, msgspec.Meta(ge=0, le=HIGHEST_PORT)] | Annotated[str, msgspec.Meta(
+    pattern=r"^(\d{1,5}|\$\{[A-Za-z_][A-Za-z0-9_]*\})$")]
+"""A number, or the variable that holds it: its value is text."""
 PORTS = {"starttls": 587, "implicit": 465, "none": 25}
 
 
@@ -25,7 +29,7 @@ class MailConnection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, om
     """A mail server (SMTP submission, RFC 6409). It must speak TLS, unless `tls: none` says otherwise."""
 
     host: Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
-    port: Annotated[int, msgspec.Meta(ge=0, le=65535, description="0: 587, 465 or 25, as `tls` says")] = 0
+    port: Annotated[Port, msgspec.Meta(description="0: 587, 465 or 25, as `tls` says")] = 0
     tls: Literal["starttls", "implicit", "none"] = "starttls"
     ca: Annotated[str, msgspec.Meta(description="PEM file of the CA to trust instead of the public ones")] = ""
     auth: MailAuth | None = None
@@ -35,6 +39,8 @@ class MailConnection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, om
     def __post_init__(self) -> None:
         if self.auth is not None and self.tls == "none":
             raise ValueError("auth: a password is sent over TLS only")
+        if isinstance(self.port, str) and self.port.isdecimal() and int(self.port) > HIGHEST_PORT:
+            raise ValueError(f"port: {self.port} is above {HIGHEST_PORT}")
 
 
 class Attachment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):

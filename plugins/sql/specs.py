@@ -75,9 +75,9 @@ class SqlOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     """What a `send` step says besides `to`: the statement, or several that are one transaction.
 
     `:name` is filled with the body's field of that name, or with what `params` names for it: a dotted path such as
-    `body.customer.email`, `headers.x-source`, `vars.total` or `message.id`. With `for_each` the statement is run for
-    each row of that list; `:name` is then the row's field, `row.NAME` in `params` too, and `index` the row's number
-    from 0.
+    `body.customer.email`, `headers.x-source`, `vars.total` or `message.id`. A list or an object is given as JSON text,
+    which the database can take apart. With `for_each` the statement is run for each row of that list; `:name` is then
+    the row's field, `row.NAME` in `params` too, and `index` the row's number from 0.
     """
 
     statement: Statement | Annotated[list[Statement | PerRow], msgspec.Meta(min_length=1)]

@@ -29,6 +29,8 @@ def test_right_flows_have_no_problems():
     ({"log": "x", "map": "y"}, (0, "map"), "stands here already"),
     ({"log": "x", "catch": []}, (0, "catch"), "unknown key"),
     ({"log": 5}, (0, "log"), "must be"),
+    ({"log": {"message": "x", "name": "y"}}, (0, "log", "name"), "it stands beside log, not below it"),
+    ({"callback": {"url": "headers.x", "allow": ["${URL}/x"]}}, (0, "callback", "allow", 0), "variables are not"),
     ({"name": 5, "log": "x"}, (0, "name"), "must be text"),
     ({"retry": {"attempts": 0}, "log": "x"}, (0, "retry", "attempts"), "at least 1"),
     ({"retry": {"attemps": 1}, "log": "x"}, (0, "retry", "attemps"), 'did you mean "attempts"'),

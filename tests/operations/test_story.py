@@ -105,3 +105,11 @@ def test_the_list_knows_a_message_whose_next_stage_has_no_record_yet() -> None:
     assert (ended.state, ended.stage, ended.ended) == ("done", "1-call-price", 1.4)
     failing = summary(ROOT, [action("start", "failed", 1.2, error="no such column")])
     assert (failing.state, failing.error) == ("processing", "no such column")
+
+
+def test_of_several_branches_the_list_shows_the_one_that_waits() -> None:
+    branches = ("0m0s0-send-post", "0m1s0-send-partner")
+    waiting = summary(ROOT, [action("start", "done", 1.2, to=branches),
+                             action(branches[1], "deferred", 1.3, error="answered 503"),
+                             action(branches[0], "done", 1.4)])
+    assert (waiting.state, waiting.stage, waiting.error) == ("paused", branches[1], "answered 503")

@@ -295,3 +295,11 @@ def test_whatever_a_message_says_it_adds_no_header(said: dict[str, str]) -> None
     assert set(read.keys()) <= {"From", "Message-ID", "Date", "Subject", "To", "X-Correlation-Id", "MIME-Version",
                                 "Content-Type", "Content-Transfer-Encoding"}
     assert len(read.get_all("To")) == 1 and mail.recipients
+
+
+def test_a_port_may_be_a_variable() -> None:
+    for port in (2525, "2525", "${MAIL_PORT}"):
+        msgspec.convert({"host": "h", "port": port, "from": SENDER}, MailConnection)
+    for port in ("mail", "99999", "${MAIL_PORT}1", -1):
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.convert({"host": "h", "port": port, "from": SENDER}, MailConnection)

@@ -75,4 +75,5 @@ def _pattern(text: str) -> Pattern:
     try:
         return Pattern.parse(text)
     except ValueError as error:
-        raise StepError(f'"{text}" allows nothing', suggestion=str(error)) from None
+        suggestion = "variables are not replaced in flows" if "${" in text else str(error)
+        raise StepError(f'"{text}" allows nothing', suggestion=suggestion) from None
