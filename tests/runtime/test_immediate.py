@@ -409,6 +409,25 @@ async def test_an_instance_that_hangs_costs_its_callers_their_time_and_no_more(r
     assert (await running.client.get("/near/x")).status_code == 200
 
 
+async def test_what_could_not_be_answered_in_time_is_refused_at_once(running: Calls) -> None:
+    limits = httpx.Limits(max_connections=400, max_keepalive_connections=0)
+    async with httpx.AsyncClient(base_url=running.client.base_url, timeout=15.0, limits=limits) as crowd:
+        waiting = [asyncio.create_task(crowd.get("/shop/slow", headers={"X-Request-Timeout": "3"}))
+                   for _ in range(400)]
+        refused: list[httpx.Response] = []
+        loop = asyncio.get_running_loop()
+        end = loop.time() + 10
+        while not refused and loop.time() < end:  # 400 wait for 64 a second
+            found = await running.client.get("/shop/slow", headers={"X-Request-Timeout": "1"})
+            if found.status_code == 503:
+                refused.append(found)
+        assert refused, "nothing was refused"
+        assert int(refused[0].headers["retry-after"]) >= 1
+        assert (await running.record(refused[0].headers["x-message-id"]))["took"] < 0.2
+        await asyncio.gather(*waiting)
+    assert (await running.client.get("/shop/x")).status_code == 200
+
+
 async def test_no_request_fails_while_instances_are_replaced(running: Calls) -> None:
     statuses: list[int] = []
     ended = False
