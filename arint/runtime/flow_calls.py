@@ -19,7 +19,7 @@ from arint.message import Message
 from arint.meters.families import STAGE_ATTEMPTS, STAGE_DURATION
 from arint.plugins import FullError
 from arint.runtime.desk import Desk
-from arint.runtime.processor import failure_of
+from arint.runtime.processor import failure_of, windows
 from arint.runtime.sinks import Outlet
 from arint.runtime.within import within
 
@@ -70,7 +70,10 @@ class FlowCalls:
             if isinstance(result, Output):  # the `catch` around what failed
                 given = result
             elif result.fork is not None:
-                await self._store([*result.outputs, *result.fork.outputs])
+                await self._store(result.outputs)
+                async with self._desk.forks:
+                    for window in windows(result.fork.outputs):
+                        await self._store(window)
                 return Reply(_accepted(result.message))
             elif result.ended:
                 await self._store(result.outputs)
