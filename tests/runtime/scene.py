@@ -12,6 +12,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from arint.actions import Action
 from arint.artifacts import pack, unpack
 from arint.bus import lookup
@@ -59,6 +61,12 @@ class Scene:
         """Start every instance."""
         for orders in self.orders.values():
             await self.agent.start(orders)
+
+    def apply(self) -> None:
+        """The same resources as another change set, while everything goes on."""
+        for name, orders in self.orders.items():
+            self.orders[name] = msgspec.structs.replace(orders, change_set=orders.change_set + 1)
+            self.agent.give(self.orders[name])
 
     def rows(self) -> list[tuple[str, str]]:
         """What has arrived in the database, in the order of arriving."""

@@ -7,12 +7,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from arint.bus import lookup
+from arint.bus import lookup, streams
+from arint.bus.connection import Bus
 from arint.bus.subjects import stream_of
 from arint.bus.together import Part, store_together
 from arint.message import Message, StoredBody
 from arint.operations import trail
 from arint.operations.story import tell
+from arint.runtime.control import BusSettings
 from tests.runtime.scene import Scene, running
 from tests.servers import NatsServer
 
@@ -159,12 +161,14 @@ async def test_more_parts_than_one_batch_holds_are_gathered(tmp_path: Path, nats
 
 async def test_whoever_dies_each_member_is_in_exactly_one_aggregate(
         tmp_path: Path, nats_tls_server: NatsServer) -> None:
-    async with running(tmp_path, nats_tls_server, MANIFEST, CODE, failpoints="aggregated=0.1,recorded=0.01",
+    async with running(tmp_path, nats_tls_server, MANIFEST, CODE, failpoints="aggregated=0.3,recorded=0.01",
                        start=False) as scene:
         await scene.start()
         async with scene.revived(3):
             for number in range(300):
                 await scene.put("grouped", {"key": f"k{number % 7}", "n": number})
+                if number % 100 == 50:
+                    scene.apply()
                 if number == 150:
                     await asyncio.to_thread(nats_tls_server.restart, wait=False)  # kill -9 of the broker as well
                     await nats_tls_server.wait_ready()
@@ -177,12 +181,16 @@ async def test_whoever_dies_each_member_is_in_exactly_one_aggregate(
         assert set(members(await aggregates(scene, "grouped")).values()) == {1}
 
 
-async def test_a_batch_is_stored_whole_or_not_at_all(tmp_path: Path, nats_tls_server: NatsServer) -> None:
-    async with running(tmp_path, nats_tls_server, MANIFEST, CODE) as scene:
-        def part(name: str) -> Part:
-            return Part(f"m.r.{name}.0.grouped.x", {"A": "b"}, name.encode())
+async def test_a_batch_is_stored_whole_or_not_at_all(shared_nats: NatsServer) -> None:
+    def part(name: str) -> Part:
+        return Part(f"m.r.{name}.0.together.x", {"A": "b"}, name.encode())
 
-        assert await store_together(scene.bus, [part("a"), part("b")])
-        assert await store_together(scene.bus, [part("c"), part("b")]) is None
-        found = await lookup.get_many(scene.bus, stream_of("grouped"), [part(name).subject for name in "abc"])
-        assert sorted(one.body for one in found) == [b"a", b"b"]
+    async with await Bus.connect(BusSettings((shared_nats.server,), "", "", "")) as bus:
+        await streams.ensure_flow(bus, "together", max_bytes=2**20)
+        try:
+            assert await store_together(bus, [part("a"), part("b")])
+            assert await store_together(bus, [part("c"), part("b")]) is None
+            found = await lookup.get_many(bus, stream_of("together"), [part(name).subject for name in "abc"])
+            assert sorted(one.body for one in found) == [b"a", b"b"]
+        finally:
+            await streams.delete_stream(bus, stream_of("together"))
