@@ -80,7 +80,8 @@ Conditions and values are [CEL](https://cel.dev); mappings are [JSONata](https:/
 
 - `body`: the body as JSON. What may be missing is asked for with `has(body.total)`.
 - `headers`: the message's headers, names in lower case.
-- `vars`: what `set` has put there; they belong to the flow they were set in.
+- `vars`: what `set`, `enrich` and others have put there; they belong to the flow they were set in. A part has
+  `vars.split`, an aggregate `vars.group`.
 - `message`: `id`, `root`, `correlation_id`, `cause`, `channel`, `caller`, `attempt`, `run`, `created`, `content_type`,
   `traceparent`, `size`, `flow`.
 - `error`: in a `catch`: `kind`, `message`, `stage`.

@@ -196,16 +196,25 @@ class FlowTest:
     async def _through(self, messages: Sequence[Message]) -> FlowRun:
         run = FlowRun(messages[0], [], [], [], ended=[], dead=[], delays=[], entered=[], waits=[])
         effects = _RecordingEffects(self, run)
-        gatherers = {token: Gatherer(self.program, token, effects) for token, stage in self.program.stages.items()
-                     if stage.kind == Aggregate.key}
+        gatherers = {token: Gatherer(self.program, token, effects, _time_of(self.clock))
+                     for token, stage in self.program.stages.items() if stage.kind == Aggregate.key}
         try:
             for message in messages:
                 await self._follow(deque([Output(self.flow.name, START, message)]), effects, run, gatherers)
-            while late := [output for gatherer in gatherers.values() for output in gatherer.late()]:
-                await self._follow(deque(late), effects, run, gatherers)
+            while late := self._late(gatherers, run):
+                await self._follow(late, effects, run, gatherers)
         finally:
             await effects.close()
         return run
+
+    def _late(self, gatherers: Mapping[str, Gatherer], run: FlowRun) -> deque[Output]:
+        """Nothing else is left to do: what waits in groups goes on when their time is over."""
+        late: deque[Output] = deque()
+        for stage, gatherer in gatherers.items():
+            if (left := gatherer.left) > 0:
+                self._wait(stage, left, run)
+            late.extend(gatherer.late())
+        return late
 
     async def _follow(self, waiting: deque[Output], effects: _RecordingEffects, run: FlowRun,
                       gatherers: Mapping[str, Gatherer]) -> None:

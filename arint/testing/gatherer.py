@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 
 from arint.flows.compile import Program
 from arint.flows.groups import Group, Groups, Member, Reason
@@ -14,22 +14,30 @@ from arint.message import Message
 class Gatherer:
     """The open groups of one stage."""
 
-    def __init__(self, program: Program, stage: str, effects: Effects) -> None:
+    def __init__(self, program: Program, stage: str, effects: Effects, time: Callable[[], float]) -> None:
         step = program.instructions[program.stage(stage).at].step
         assert isinstance(step, Aggregate)
         self._step, self._flow, self._stage, self._effects = step, program.flow, stage, effects
         self._groups = Groups(step.rule)
+        self._time = time
         self._held: list[Message] = []
 
     def add(self, message: Message) -> list[Output]:
-        """The message joins its group; returns the aggregate if that is complete now. Raises what does not fit."""
+        """The message joins its group; returns what is complete with that. Raises what does not fit."""
         state = State(message, self._flow, self._stage, self._effects)
-        key, now = self._step.key_of(state), time.time()
+        key, now = self._step.key_of(state), self._time()
         member = self._step.member(state, key, len(self._held), now, self._groups.get(key))
         self._held.append(message)
+        late = self._groups.expired(key, now)
+        wholes = [self._whole(late, "time")] if late is not None else []
         group = self._groups.add(key, member)
         reason = group.reason(self._groups.rule)
-        return [self._whole(group, reason)] if reason is not None else []
+        return [*wholes, self._whole(group, reason)] if reason is not None else wholes
+
+    @property
+    def left(self) -> float:
+        """Seconds until the time of the last open group is over."""
+        return max((group.since + self._groups.rule.after - self._time() for group in self._groups.open), default=0.0)
 
     def late(self) -> list[Output]:
         """The aggregates of all groups that are not complete, as if their time were over."""

@@ -13,7 +13,7 @@ from arint.flows.groups import Member
 from arint.flows.steps.aggregating import Aggregate, AggregateSpec
 from arint.message import Message
 from arint.resources.kinds import Flow, Retry
-from arint.testing import FlowTest
+from arint.testing import Clock, FlowTest
 
 
 def flow_test(*steps, **known):
@@ -27,6 +27,13 @@ def test_groups_by_key_and_size_and_what_is_left_by_time():
         [{"c": "a", "n": 1}, {"c": "a", "n": 3}], [{"c": "b", "n": 2}], [{"c": "a", "n": 4}]]))
     assert run.ended[0].variables["group"] == {"key": "a", "count": 2, "complete": "size"}
     assert {one.variables["group"]["complete"] for one in run.ended[1:]} == {"time"}
+
+
+def test_a_clock_tells_which_belong_together():
+    clock = Clock()
+    run = flow_test({"delay": "4s"}, {"aggregate": {"after": "10s"}}, {"log": "x"}, clock=clock).run_all(range(1, 6))
+    assert run.values == [[1, 2, 3], [4, 5]]
+    assert clock.passed == 5 * 4 + 6
 
 
 def test_a_condition_completes_a_group():
