@@ -39,7 +39,7 @@ def test_to_know_them_loads_neither_server_nor_driver() -> None:
     (HttpChannel, {"path": "/orders?a=1"}, "path"),
     (HttpChannel, {"path": "/o", "methods": ["TRACE"]}, "methods"),
     (HttpChannel, {"path": "/o", "methods": []}, "methods"),
-    (HttpChannel, {"path": "/o", "auth": {}}, "exactly one of api_key, basic"),
+    (HttpChannel, {"path": "/o", "auth": {}}, "exactly one of api_key, keys, basic"),
     (HttpChannel, {"path": "/o", "auth": {"api_key": "plain text"}}, "api_key"),
     (HttpChannel, {"path": "/o", "limits": {"body": "65MiB"}}, "at most 64MiB"),
     (HttpChannel, {"path": "/o", "limit": {}}, "limit"),

@@ -13,6 +13,7 @@ import pytest
 from arint.artifacts import pack, unpack
 from arint.home import Home
 from arint.ports import free_port
+from arint.resources.kinds import Variables
 from arint.resources.manifests import Text, load_text
 from arint.runtime.control import BusSettings, Orders
 from arint.tracing.settings import TraceSettings
@@ -102,7 +103,8 @@ async def path(tmp_path: Path, nats_tls_server: NatsServer) -> AsyncIterator[Tra
     code = tmp_path / "code"
     code.mkdir()
     (code / "price.py").write_text(CODE)
-    declared = [one.resource for one in load_text(Text("path.yaml", MANIFEST, code))]
+    here = Variables(name="here", values={"PARTNER": "set below"})
+    declared = [one.resource for one in load_text(Text("path.yaml", MANIFEST, code), existing=[here])]
     by: dict[str, Any] = {kind: tuple(one for one in declared if type(one).__name__ == kind)
           for kind in ("Flow", "Service", "Connection", "Channel")}
     pem = nats_tls_server.pem("worker")
