@@ -41,7 +41,9 @@ class DatabaseServer(Server):
     port: int
 
     def __init__(self, argv: list[str], folder: Path, env: dict[str, str] | None = None) -> None:
-        super().__init__([*_as_nobody(), *argv], folder / "server.log", env)
+        # Becoming another user takes the leash off that `Server` puts on: it is put on again after it
+        leash = ["setpriv", "--pdeathsig", "KILL"] if _as_nobody() else []
+        super().__init__([*_as_nobody(), *leash, *argv], folder / "server.log", env)
         self.folder = folder
 
     def close(self) -> None:

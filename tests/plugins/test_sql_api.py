@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,15 @@ from arint.errors import (
 )
 from arint.flows.state import State
 from arint.message import Message
-from arint.plugins import Delivery
+from arint.plugins import Delivery, SinkContext
+from arint.resources.kinds import Channel, Connection
+from arint.resources.manifests import Text, load, load_text
+from arint.resources.variables import resolve
 from plugins.sql.api.describe import SqlApi
 from plugins.sql.api.paging import page_of
 from plugins.sql.api.specs import ApiQuery
 from plugins.sql.sink import SqlSink
+from plugins.sql.specs import SqlConnection
 from tests.plugins.databases import KINDS, TestDatabase, database
 
 QUERIES: dict[str, dict[str, Any]] = {
@@ -306,3 +311,30 @@ def test_operations_are_described() -> None:
     assert found["take"].payload == {"type": "object", "additionalProperties": False, "required": ["quantity"],
                                      "properties": {"quantity": {"type": "integer", "minimum": 1}}}
     assert (found["item"].method, found["item"].path, found["item"].parameters[0].name) == ("GET", "/{sku}", "sku")
+
+
+@pytest.mark.parametrize("page", ["databases", "publish-queries"])
+def test_the_manifests_of_the_how_to_pages_are_valid(page: str, tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / f"docs/how-to/{page}.md").read_text()
+    for name, written in re.findall(r"^```yaml \w+/([\w.]+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        (tmp_path / name).write_text(written)
+    assert load([tmp_path])
+
+
+async def test_the_data_api_of_the_how_to_page_works(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs/how-to/publish-queries.md").read_text()
+    [written] = re.findall(r"^```yaml [\w/.]+\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    declared = {one.key: one.resource for one in load_text(Text("stock.yaml", written, tmp_path))}
+    connection, channel = declared["Connection/warehouse"], declared["Channel/stock-api"]
+    assert isinstance(connection, Connection)
+    assert isinstance(channel, Channel)
+    spec = msgspec.convert(resolve(connection.spec, {"ARINT_DATA": str(tmp_path)}), SqlConnection)
+    sink = SqlSink(SinkContext("warehouse", spec, {}, str(tmp_path)))
+    try:
+        api = Api(sink, channel.queries)
+        assert await api.ask("list", "at_least=5&sort=-name&limit=50") == {"items": [], "next": None}
+        assert await api.ask("take", body={"quantity": 2}, sku="A1") == {"changed": 0}
+        with pytest.raises(NotFoundError):
+            await api.ask("item", sku="A1")
+    finally:
+        await sink.close()
