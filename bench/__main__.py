@@ -7,8 +7,8 @@ from importlib import import_module
 
 from bench import report
 
-FIGURES = ("accept", "immediate", "worker", "flow", "steps", "files", "start", "cluster", "dev", "rolling", "chaos",
-           "observing")
+FIGURES = ("accept", "immediate", "worker", "flow", "steps", "files", "sql", "start", "cluster", "dev", "rolling",
+           "chaos", "observing")
 
 
 def main() -> int:

@@ -82,6 +82,7 @@ class PostgresServer(DatabaseServer):
     """PostgreSQL without fsync, on a port of its own."""
 
     kind = "postgresql"
+    fsync = "off"
 
     def __init__(self, folder: Path) -> None:
         programs = _reachable(_postgres_programs(), folder)
@@ -90,7 +91,7 @@ class PostgresServer(DatabaseServer):
         _run([*_as_nobody(), str(programs / "bin/initdb"), "-D", str(data), "-U", "arint", "-A", "scram-sha-256",
               f"--pwfile={folder / 'password'}", "--no-sync", "-E", "UTF8", "--locale=C.UTF-8"])
         self.port = free_port()
-        settings = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off",
+        settings = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": self.fsync,
                     "max_connections": "60", "log_min_messages": "warning"}
         super().__init__([str(programs / "bin/postgres"), "-D", str(data), "-p", str(self.port),
                           *(word for name, value in settings.items() for word in ("-c", f"{name}={value}"))], folder)
