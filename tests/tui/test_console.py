@@ -120,7 +120,7 @@ async def test_it_says_when_the_data_is_stale_and_goes_on_when_the_agent_returns
 async def test_a_silent_agent_is_seen_though_the_connection_stands(told: tuple[Overview, ...]) -> None:
     now = [0.0]
     source = FakeSource(told[-1])
-    console = Console(source, redial=0.02, silence=0.5, ticks=lambda: now[0])
+    console = Console(source, redial=0.02, silence=2.0, ticks=lambda: now[0])
     async with console.run_test() as pilot:
         await until_shown(pilot, "said nothing for")
         source.tell(told[-1])
