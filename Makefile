@@ -3,8 +3,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.stamp
-# The tests wait for real engines most of the time: more processes than cores.
-WORKERS ?= 4
+# One at a time: two clusters that start in the same moment may choose the same port.
+WORKERS ?= 1
 
 .PHONY: up down test lint bench docs
 
