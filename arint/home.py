@@ -109,6 +109,11 @@ class Home:
         digest = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:16]
         return _private_temporary_folder() / f"{digest}.sock"
 
+    @staticmethod
+    def port_claims() -> Path:
+        """The file by which the homes of this user claim ports (`arint.ports.claims`)."""
+        return _private_temporary_folder() / "ports.lock"
+
     def pid_file(self, name: str) -> Path:
         """Where the process `name` is recorded."""
         return self.run / f"{name}.json"
@@ -274,6 +279,6 @@ def _private_temporary_folder() -> Path:
     folder.mkdir(mode=0o700, exist_ok=True)
     info = folder.lstat()
     if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.geteuid() or info.st_mode & 0o077:
-        raise DeniedError("the folder for sockets is not private to this user", where=str(folder),
+        raise DeniedError("the folder for sockets and locks is not private to this user", where=str(folder),
                           remedy="remove it, or name a home with a shorter path")
     return folder

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import random
 import socket
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -25,14 +28,50 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
     metrics: int = 9464
 
 
-def choose_ports(host: str = "127.0.0.1", preferred: Ports | None = None, *, avoid: Collection[int] = ()) -> Ports:
-    """`preferred` (default: the usual ones); every port that is taken, or to be avoided, is replaced by a free one."""
+Claim = Callable[[int], bool]
+"""Takes a port, unless somebody else has."""
+
+
+def choose_ports(host: str = "127.0.0.1", preferred: Ports | None = None, *, avoid: Collection[int] = (),
+                 claim: Claim | None = None) -> Ports:
+    """`preferred` (default: the usual ones); every port that is taken, or to be avoided, is replaced by a free one.
+
+    With `claim` each port is claimed as well (see `claims`).
+    """
     wanted = msgspec.structs.asdict(preferred or Ports())
     chosen: dict[str, int] = {}
     for name, port in wanted.items():
-        free = port not in {*avoid, *chosen.values()} and port_is_free(host, port)
-        chosen[name] = port if free else free_port(host, avoid={*avoid, *wanted.values(), *chosen.values()})
+        free = port not in {*avoid, *chosen.values()} and port_is_free(host, port) and (claim is None or claim(port))
+        chosen[name] = port if free else _other_port(host, {*avoid, *wanted.values(), *chosen.values()}, claim)
     return Ports(**chosen)
+
+
+@contextmanager
+def claims(file: Path) -> Iterator[Claim]:
+    """Claims that hold until the end of the block: between the choice of a port and its server's listening, another
+    process of this machine must not choose the same one. Each is a lock on one byte of `file`, of the port's number.
+    """
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def claim(port: int) -> bool:
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+        except OSError:
+            return False
+        return True
+
+    try:
+        yield claim
+    finally:
+        os.close(descriptor)
+
+
+def _other_port(host: str, avoid: set[int], claim: Claim | None) -> int:
+    while True:
+        port = free_port(host, avoid=avoid)
+        if claim is None or claim(port):
+            return port
+        avoid.add(port)
 
 
 def port_is_free(host: str, port: int) -> bool:

@@ -13,7 +13,7 @@ import pytest
 
 from arint.errors import ConflictError, DeniedError, NotFoundError, NotValidError
 from arint.home import Home, NodeConfig, default_home, write_private
-from arint.ports import Ports, choose_ports, free_port, port_is_free
+from arint.ports import Ports, choose_ports, claims, free_port, port_is_free
 
 
 @pytest.fixture
@@ -180,3 +180,22 @@ def test_no_port_is_given_twice() -> None:
     port = free_port()
     chosen = choose_ports(preferred=Ports(etcd_client=port, etcd_peer=port, nats=port, http=port))
     assert len({chosen.etcd_client, chosen.etcd_peer, chosen.nats, chosen.http}) == 4
+
+
+def test_two_who_choose_at_once_choose_differently(tmp_path: Path) -> None:
+    file = tmp_path / "ports.lock"
+    chooser = ("import sys; from pathlib import Path; from arint.ports import Ports, choose_ports, claims\n"
+               "with claims(Path(sys.argv[1])) as claim:\n"
+               "    print(choose_ports(preferred=Ports(nats=int(sys.argv[2])), claim=claim).nats, flush=True)\n"
+               "    sys.stdin.read()")
+    port = free_port()
+    command = [sys.executable, "-c", chooser, str(file), str(port)]
+    with (subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first,
+          subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as second):
+        assert first.stdout is not None and second.stdout is not None
+        chosen = {int(first.stdout.readline()), int(second.stdout.readline())}
+        assert len(chosen) == 2 and port in chosen
+        first.communicate()
+        second.communicate()
+    with claims(file) as claim:
+        assert claim(port), "a claim ends with its process"

@@ -17,7 +17,7 @@ from arint.operations.agent import AgentStatus
 from arint.operations.connect import Link
 from arint.operations.probe import pass_a_message
 from arint.operations.progress import Progress, Step, silent
-from arint.ports import Ports, choose_ports, port_is_free
+from arint.ports import Claim, Ports, choose_ports, claims, port_is_free
 from arint.tracing.settings import TraceSettings
 from arint.version import VERSION
 
@@ -94,7 +94,7 @@ async def up(link: Link, arguments: UpArguments, progress: Progress = silent) ->
     """
     begun = time.monotonic()
     home = link.home
-    with home.locked("arintctl up", wait=arguments.timeout):
+    with home.locked("arintctl up", wait=arguments.timeout), claims(home.port_claims()) as claim:
         config = prepare(home, arguments, progress)
         agent = _agent_process(home)
         running = agent.adopt()
@@ -108,7 +108,7 @@ async def up(link: Link, arguments: UpArguments, progress: Progress = silent) ->
             if wanted.traces is None and arguments.otlp_endpoint is None and arguments.otlp_default:
                 wanted = wished(wanted, msgspec.structs.replace(arguments, otlp_endpoint=arguments.otlp_default))
             config = _with_wishes(home, config, wanted)
-            config, moved = free_ports(home, config)
+            config, moved = free_ports(home, config, claim)
             link.reload()
             progress(Step("starting the node agent"))
             agent.start()
@@ -257,14 +257,14 @@ def _hostname() -> str:
     return label[:63] or "node"
 
 
-def free_ports(home: Home, config: NodeConfig) -> tuple[NodeConfig, tuple[str, ...]]:
-    """The configuration with ports on which nobody else listens, and what had to move.
+def free_ports(home: Home, config: NodeConfig, claim: Claim) -> tuple[NodeConfig, tuple[str, ...]]:
+    """The configuration with ports on which nobody else listens or is about to, and what had to move.
 
     Engines of ours that outlived their agent hold their ports rightly: the new agent adopts them.
     """
     if _alive(home):
         return config, ()
-    ports = choose_ports(config.host, config.ports)
+    ports = choose_ports(config.host, config.ports, claim=claim)
     before, after = msgspec.structs.asdict(config.ports), msgspec.structs.asdict(ports)
     moved = tuple(f"{name} from port {before[name]} to {after[name]}" for name in before if before[name] != after[name])
     if moved:
