@@ -3,8 +3,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.stamp
-# One at a time: two clusters that start in the same moment may choose the same port.
-WORKERS ?= 1
+# The tests wait for real engines most of the time: more processes than cores.
+WORKERS ?= 4
 
 .PHONY: up down test lint bench docs
 
