@@ -50,14 +50,23 @@ def become(wanted: Account) -> None:
     os.environ.update(wanted.environment)
 
 
-def closed_to(wanted: Account, path: Path) -> Path | None:
+def reachable(wanted: Account, path: Path, *, where: str) -> None:
+    """Raises DeniedError, with the folder that is in the way, if the user cannot get at this one."""
+    closed = _closed_to(wanted, path)
+    if closed is not None:
+        raise DeniedError(f"the user {wanted.name} may not enter {closed}", where=where,
+                          remedy="keep the home, and the Python that runs it, where every user may go, such as "
+                                 "/var/lib/arint and /opt (--home)")
+
+
+def _closed_to(wanted: Account, path: Path) -> Path | None:
     """The first folder above `path`, or itself, that the user may not enter or read; None if nothing is in the way."""
     for place in [*reversed(path.resolve().parents), path.resolve()]:
         try:
             info = place.stat()
         except OSError:
             return place
-        needed = 0o5 if place == path.resolve() else 0o1
+        needed = 0o5 if place == path.resolve() else 0o1  # read and enter, or only enter
         if wanted.uid == info.st_uid:
             granted = info.st_mode >> 6
         elif info.st_gid in wanted.groups:

@@ -11,7 +11,8 @@ from arint.errors import NotFoundError, NotValidError
 from arint.resources.kinds import SecretReference
 from arint.resources.variables import resolve
 
-KEPT = frozenset({"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR"})
+KEPT = frozenset({"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR",
+                  "ARINT_FENCE"})
 OF_PYTHON = frozenset({"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR",
                        "MALLOC_ARENA_MAX", "ARINT_FAILPOINTS"})
 """What the worker itself may need to run; a program is not given it."""

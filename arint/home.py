@@ -11,7 +11,8 @@
     HOME/wheels/          packages that services require, a folder a digest
     HOME/requirements/    those packages installed, a folder a set
 
-Folders are 0700 and files 0600: whoever reads the home owns the cluster.
+Folders are 0700 and files 0600: whoever reads the home owns the cluster. Where a service has a user of its own, others
+may pass through (0711) to code whose digest they know; nothing can be listed, and keys stay closed.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ FORMAT = 1
 SOCKET_PATH_LIMIT = 100  # sun_path holds 108 bytes; some are kept for temporary names beside it
 _FOLDERS = ("pki", "etcd", "nats", "run", "log", "data", "artifacts", "wheels", "requirements")
 _FILES = ("node.json", "lock")
+_LET_THROUGH = 0o711
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,11 +155,11 @@ class Home:
         try:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._refuse_strange_folder()
-            self.path.chmod(0o700)
+            _close(self.path)
             for name in _FOLDERS:
                 folder = self.path / name
                 folder.mkdir(exist_ok=True, mode=0o700)
-                folder.chmod(0o700)
+                _close(folder)
         except (PermissionError, NotADirectoryError, FileExistsError) as error:
             where = str(error.filename or self.path)
             raise DeniedError(f"the home folder cannot be made: {error.strerror}", where=where,
@@ -165,6 +167,21 @@ class Home:
         except OSError as error:
             raise ArintError(f"the home folder cannot be made: {error.strerror}", where=str(self.path),
                              remedy="name another folder with --home or ARINT_HOME") from error
+
+    def let_through(self) -> None:
+        """Let services with a user of their own go to their code, by its name, and dial the agent, who asks the kernel
+        who they are. They can list and read nothing else.
+
+        Raises NotValidError where the agent's socket is not in the home.
+        """
+        if self.socket.parent != self.run:
+            raise NotValidError("the path of the home is too long for services with a user of their own",
+                                where=str(self.path), remedy="set up a home with a shorter path: --home")
+        for folder in (self.path, self.run, self.artifacts, self.requirements):
+            if folder.is_dir():
+                folder.chmod(_LET_THROUGH)
+        if self.socket.exists():
+            self.socket.chmod(0o666)
 
     def _refuse_strange_folder(self) -> None:
         """A mistyped --home must not chmod, and later purge, somebody's documents."""
@@ -213,6 +230,12 @@ class Home:
         """Held by the agent for as long as it lives: one agent a home."""
         with _flock(self.agent_lock_file, "the node agent", wait):
             yield
+
+
+def _close(folder: Path) -> None:
+    """Private; but that others may pass through was decided by the agent, and stays."""
+    if stat.S_IMODE(folder.stat().st_mode) != _LET_THROUGH:
+        folder.chmod(0o700)
 
 
 def write_private(path: Path, data: bytes) -> None:

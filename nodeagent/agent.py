@@ -83,7 +83,7 @@ class Agent:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        socket = ControlSocket(self._home.socket, self._crew.find, self._answer)
+        socket = ControlSocket(self._home.socket, self._crew.find, self._crew.users, self._answer)
         async with socket.serving():
             try:
                 async with asyncio.TaskGroup() as tasks:
@@ -92,6 +92,7 @@ class Agent:
                     tasks.create_task(keep_logs_small(self._home.log), name="logs")
                     tasks.create_task(self._metrics.run(), name="metrics")
                     tasks.create_task(self._take_part(), name="cluster")
+                    tasks.create_task(self._crew.watch_limits(), name="limits")
                     await self._until_stopped()
             except* _Stopped:
                 log.info("stopping: workers first")
@@ -236,7 +237,7 @@ class Agent:
         engines = [keeper.status() for keeper in self._engines]
         return agent_status(self._config, VERSION, engines, sorted(instances, key=lambda one: one.instance),
                             change_set=self._change_set(), member=member, error=self._error,
-                            metrics=self._metrics.url)
+                            metrics=self._metrics.url, limits=self._crew.limits)
 
     def _change_set(self) -> int:
         """The newest change set by which everything was placed and had its orders.

@@ -1,6 +1,7 @@
 """The agent's socket: workers say Hello and beat; the command line and the console ask.
 
-The first line tells who it is. Only this user may open the socket, and the kernel is asked who did.
+The first line tells who it is. The kernel is asked whose process opened the connection: this user's may ask anything,
+one of a service's own user can only be its worker, and is known by its pid.
 """
 
 from __future__ import annotations
@@ -53,11 +54,15 @@ _first_line = msgspec.json.Decoder(Hello | Query | Follow | Logs)
 
 
 class ControlSocket:
-    """Serves at `path`. `find` gives the worker of an instance; `answer` the answers to a question."""
+    """Serves at `path`. `find` gives the worker of an instance, `users` who else but this user a worker may be;
+    `answer` the answers to a question.
+    """
 
-    def __init__(self, path: Path, find: Callable[[str], Worker | None], answer: Answer) -> None:
+    def __init__(self, path: Path, find: Callable[[str], Worker | None], users: Callable[[], set[int]],
+                 answer: Answer) -> None:
         self._path = path
         self._find = find
+        self._users = users
         self._answer = answer
         self._open: set[asyncio.StreamWriter] = set()
 
@@ -82,14 +87,15 @@ class ControlSocket:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open.add(writer)
         try:
-            if _peer_uid(writer) != os.geteuid():
+            pid, user = _peer(writer)
+            if user != os.geteuid() and user not in self._users():
                 return
             async with asyncio.timeout(FIRST_LINE_WITHIN):
                 line = await reader.readline()
             first = _first_line.decode(line)
             if isinstance(first, Hello):
-                await self._serve_worker(first, reader, writer)
-            else:
+                await self._serve_worker(first, pid, reader, writer)
+            elif user == os.geteuid():
                 await self._serve_question(first, reader, writer)
         except (OSError, TimeoutError, ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
             log.debug("a connection ended: %s", error)
@@ -97,9 +103,10 @@ class ControlSocket:
             self._open.discard(writer)
             writer.close()
 
-    async def _serve_worker(self, hello: Hello, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve_worker(self, hello: Hello, pid: int, reader: asyncio.StreamReader,
+                            writer: asyncio.StreamWriter) -> None:
         worker = self._find(hello.instance)
-        if worker is None or worker.process.pid != hello.pid:
+        if worker is None or worker.process.pid != hello.pid or pid != hello.pid:
             return  # not ours, or not yet: it dials again
         link = WorkerLink(writer)
         worker.connected(link)
@@ -147,8 +154,9 @@ class WorkerLink:
             self._writer.write(encode_line(line))
 
 
-def _peer_uid(writer: asyncio.StreamWriter) -> int:
-    """Who opened the connection, as the kernel knows it."""
+def _peer(writer: asyncio.StreamWriter) -> tuple[int, int]:
+    """The process that opened the connection, and whose it is, as the kernel knows it."""
     peer = writer.get_extra_info("socket")
     credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    return int(struct.unpack("3i", credentials)[1])
+    pid, user, _ = struct.unpack("3i", credentials)
+    return int(pid), int(user)

@@ -5,16 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import re
 import time
 from collections.abc import Mapping, Sequence
+from itertools import count
 
+from arint import environment
+from arint.accounts import account
 from arint.calls.sockets import forget
+from arint.engines.machine import memory
 from arint.engines.process import Process
 from arint.errors import ArintError, NotFoundError, TimedOutError, UnreachableError
 from arint.flows.contracts import Contract
 from arint.home import Home
+from arint.limits.ceiling import Ceiling, ceiling_of
+from arint.limits.fence import MARK, Fences, Look, Way
 from arint.registry.records import Assignment, Registration
+from arint.resources.kinds import Service
 from nodeagent.bell import Bell
 from nodeagent.orders import Surroundings, Task, orders_for
 from nodeagent.packages import Packages
@@ -28,6 +36,10 @@ GRACE = 10.0
 _ADOPTED_UNKNOWN = 3.0
 """Seconds within which an adopted worker says how it stands; until then what was known of it holds."""
 _TRY_AGAIN = 2.0
+_LOOK = 1.0
+_LOOK_NEAR = 0.25
+_STRAYS_EACH = 10
+"""Looks from one search for strays to the next: it reads the environment of every process of the machine."""
 _WORKER_FILE = re.compile(r"[a-z0-9].*-\d+")
 
 
@@ -50,12 +62,33 @@ class Crew:
         self._packages = Packages(home, bell)
         self._running: dict[str, asyncio.Task[None]] = {}
         self._drains: dict[str, asyncio.Task[None]] = {}
+        self._fences = Fences(home.path)
+        self._memory = memory()
         self._begun = time.monotonic()
         self._swept = False
+
+    @property
+    def limits(self) -> Way:
+        """How instances are held to their limits here."""
+        return self._fences.way
+
+    async def watch_limits(self) -> None:
+        """End what is over its limits, until cancelled; where the kernel does not do it, this is what does."""
+        for number in count():
+            look = Look(for_strays=number % _STRAYS_EACH == 0)
+            workers = [*self.workers.values(), *self.leaving.values()]
+            for worker in workers:
+                worker.look(look)
+            is_near = any(worker.process.fence is not None and worker.process.fence.near for worker in workers)
+            await asyncio.sleep(_LOOK_NEAR if is_near else _LOOK)
 
     def find(self, instance: str) -> Worker | None:
         """The worker with this name, also while it leaves."""
         return self.workers.get(instance) or self.leaving.get(instance)
+
+    def users(self) -> set[int]:
+        """Who a worker may be, beside the agent's own user."""
+        return {worker.user for worker in [*self.workers.values(), *self.leaving.values()]}
 
     async def reconcile(self, assigned: Mapping[str, Assignment], source: Source) -> None:
         """Start what is assigned, drain what is not, give everyone their orders."""
@@ -95,6 +128,7 @@ class Crew:
             self._leave(name)
         while self._drains:
             await asyncio.wait(list(self._drains.values()))
+        self._fences.close()
         await self._packages.close()
 
     async def release(self) -> None:
@@ -112,8 +146,9 @@ class Crew:
         try:
             task = await source.task(assignment)
             code = self._code(task)
+            user = self._user(task)
             if (packages := self._required(task)) is None:
-                self._worker(task, assignment.version)  # shown as starting until they are installed
+                self._worker(task, assignment.version, user)  # shown as starting until they are installed
                 return
             orders = orders_for(task, source.configuration, self._around, code=code, packages=packages,
                                 secrets=await source.secrets(task), contracts=self.contracts)
@@ -124,9 +159,26 @@ class Crew:
             log.warning("%s gets no orders: %s", assignment.instance, error)
             worker.refuse(str(error), source.configuration.number)
             return
-        worker = self._worker(task, assignment.version)
+        worker = self._worker(task, assignment.version, user)
         worker.give(orders)
+        if worker.process.fence is not None and task.spec is not None:
+            worker.process.fence.limit(self._ceiling(task.spec))
         self._run(worker)
+
+    def _ceiling(self, service: Service) -> Ceiling:
+        return ceiling_of(service.resources, self._memory)
+
+    def _user(self, task: Task) -> int:
+        """Who its processes will be: this agent's user, or the service's own, to whom the way to its code is opened.
+
+        Raises NotFoundError or DeniedError for a user that cannot be had.
+        """
+        if task.spec is None or not task.spec.user:
+            return os.geteuid()
+        wanted = account(task.spec.user, where=f"service/{task.service}")
+        if wanted.uid != os.geteuid():
+            self._home.let_through()
+        return wanted.uid
 
     def _code(self, task: Task) -> str:
         if task.spec is None:
@@ -144,18 +196,23 @@ class Crew:
         folder = self._packages.folder(task.spec)
         return str(folder) if folder is not None else None
 
-    def _worker(self, task: Task, version: str) -> Worker:
+    def _worker(self, task: Task, version: str, user: int = 0) -> Worker:
         worker = self.workers.get(task.instance)
-        if worker is None:
-            worker = Worker(task, version, self._around.node, self._process(task.instance, version), self._bell.ring)
+        if worker is None or (worker.task.spec is None and task.spec is not None and not worker.process.running):
+            worker = Worker(task, version, self._around.node, self._process(task, version, user), self._bell.ring,
+                            user=user)
             self.workers[task.instance] = worker
         return worker
 
-    def _process(self, instance: str, version: str) -> Process:
-        argv = [*self._command, "--home", str(self._home.path), "--instance", instance]
+    def _process(self, task: Task, version: str, user: int) -> Process:
+        argv = [*self._command, "--home", str(self._home.path), "--instance", task.instance]
         # The version makes an adopted process of another one `outdated`; two arenas keep glibc from hoarding.
         env = {"ARINT_VERSION": version, "ARINT_DATA": str(self._home.data), "MALLOC_ARENA_MAX": "2"}
-        return Process(self._home, instance, argv, env=env)
+        if task.spec is None:  # the system's own: the administrator's environment is theirs
+            return Process(self._home, task.instance, argv, env=env)
+        fence = self._fences.around(task.instance, self._ceiling(task.spec), user)
+        return Process(self._home, task.instance, argv, env={**env, MARK: self._fences.mark(task.instance)},
+                       inherit=_for_service, fence=fence)
 
     def _run(self, worker: Worker) -> None:
         name = worker.task.instance
@@ -212,3 +269,8 @@ class Crew:
     def _just_adopted(self, name: str) -> bool:
         worker = self.workers.get(name)
         return worker is not None and worker.beat is None and worker.starts == 1
+
+
+def _for_service(own: Mapping[str, str]) -> Mapping[str, str]:
+    """What of the agent's environment a service's worker is given."""
+    return environment.clean(own, python=True)

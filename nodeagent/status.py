@@ -7,6 +7,7 @@ import time
 
 from arint.engines.procfs import memory_bytes
 from arint.home import NodeConfig
+from arint.limits.fence import Way
 from arint.operations.agent import AgentStatus, EngineStatus, InstanceStatus
 from nodeagent.desired import RUNNER, SYSTEM
 from nodeagent.views import Views
@@ -24,7 +25,8 @@ def instance_status(worker: Worker, node: str) -> InstanceStatus:
         version=told.version, change_set=worker.change_set, pid=told.pid, restarts=worker.restarts,
         started=worker.process.started or 0.0, memory=worker.process.memory, processed=told.processed,
         failed=told.failed, dead=told.dead, accepted=told.accepted, in_flight=told.in_flight,
-        circuits=dict(beat.circuits) if beat is not None else {}, error=told.error)
+        circuits=dict(beat.circuits) if beat is not None else {}, error=told.error, last_end=worker.last_end.why,
+        ended=worker.last_end.at)
 
 
 def role_of(service: str) -> str:
@@ -46,12 +48,13 @@ def given_up(views: Views, declared: dict[str, str], change_set: int, node: str)
 
 
 def agent_status(config: NodeConfig, release: str, engines: list[EngineStatus], instances: list[InstanceStatus], *,
-                 change_set: int, member: bool, error: str, metrics: str = "") -> AgentStatus:
+                 change_set: int, member: bool, error: str, metrics: str = "", limits: Way) -> AgentStatus:
     """The whole. `member`: the node holds its lease; `change_set`: the one that all of this is about."""
     runs = any(one.service == RUNNER and one.state == "ready" for one in instances)
     ready = bool(engines) and all(one.ready for one in engines) and member and runs
     return AgentStatus(node=config.node, cluster=config.cluster, pid=os.getpid(), version=release, ready=ready,
                        change_set=change_set, started=_STARTED, memory=memory_bytes(os.getpid()),
-                       engines=tuple(engines), instances=tuple(instances), metrics=metrics, error=error)
+                       engines=tuple(engines), instances=tuple(instances), metrics=metrics, error=error,
+                       limits=limits.name, limits_why=limits.why)
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import Callable
 from typing import Protocol
 
+import msgspec
+
 from arint.availability.model import State
 from arint.engines.process import Backoff, Process, keep_running
 from arint.flows.contracts import Contract
+from arint.limits.fence import Look
 from arint.registry.records import Registration
 from arint.runtime.control import Beat, Drain, Orders, ToWorker
 from nodeagent.orders import Task
@@ -23,6 +27,13 @@ FORGIVEN_AFTER = 10.0
 """A worker that was ready for so many seconds begins anew when it ends."""
 KILL_AFTER = 5.0
 """Seconds that a drained worker may take beyond its grace."""
+
+
+class LastEnd(msgspec.Struct, frozen=True):
+    """When a process last ended without being asked to (seconds since the epoch), and why; told when it is back too."""
+
+    at: float = 0.0
+    why: str = ""
 
 
 class Link(Protocol):
@@ -40,8 +51,10 @@ class Worker:
     """
 
     def __init__(self, task: Task, version: str, node: str, process: Process, on_change: Callable[[], None], *,
-                 silence: float = SILENCE, backoff: Backoff | None = None) -> None:
+                 user: int | None = None, silence: float = SILENCE, backoff: Backoff | None = None) -> None:
         self.task = task
+        self.user = os.geteuid() if user is None else user
+        """Who its process may be."""
         self.version = version
         self.process = process
         self.starts = 0
@@ -62,6 +75,8 @@ class Worker:
         self._ready_since: float | None = None
         self._why_killed = ""
         self._ended = ""
+        self._program_ends = 0
+        self.last_end = LastEnd()
 
     async def run(self) -> None:
         """Keep the process running, and kill it when it hangs, until cancelled; it is left running then."""
@@ -69,6 +84,14 @@ class Worker:
             tasks.create_task(keep_running(self.process, backoff=self._backoff, on_started=self._started,
                                            on_ended=self._has_ended))
             tasks.create_task(self._watch_beats())
+
+    def look(self, look: Look) -> None:
+        """End it if it uses more than it may."""
+        fence = self.process.fence
+        why = fence.look(look) if fence is not None and self.process.running else ""
+        if why:
+            self._why_killed = why
+            self.process.kill()
 
     async def drain(self, grace: float) -> None:
         """Ask it to finish what it has begun within `grace` seconds and leave; then by force."""
@@ -110,8 +133,8 @@ class Worker:
 
     @property
     def restarts(self) -> int:
-        """How often it had to be started again."""
-        return max(0, self.starts - 1)
+        """How often it, or the program that it runs, had to be started again."""
+        return max(0, self.starts - 1) + self._program_ends
 
     def registration(self) -> Registration:
         """What the cluster is told about it."""
@@ -142,7 +165,7 @@ class Worker:
         if self._draining:
             link.send(Drain())
         elif self.orders is not None:
-            link.send(self.orders)
+            link.send(msgspec.structs.replace(self.orders, ended=self.last_end.why))
 
     def disconnected(self, link: Link) -> None:
         """That connection is gone; another may have come before."""
@@ -153,6 +176,9 @@ class Worker:
         """It beats."""
         self._heard = time.monotonic()
         before, self.beat = self.beat, beat
+        if before is not None and beat.restarts > before.restarts:
+            self._program_ends += beat.restarts - before.restarts
+            self.last_end = LastEnd(at=time.time(), why=beat.last_end)
         if beat.state == "ready":
             self._ended = ""
             self._ready_since = self._ready_since or self._heard
@@ -179,7 +205,10 @@ class Worker:
     def _has_ended(self, exit_code: int | None, delay: float) -> None:
         forgiven = self._ready_since is not None and time.monotonic() - self._ready_since >= FORGIVEN_AFTER
         self._crashes = 1 if forgiven else self._crashes + 1
-        self._ended = self._why_killed or f"it ended with {_told(exit_code)}; its log ends:\n{_tail(self.process)}"
+        why = self._why_killed or self.process.ended_by
+        self._ended = why or f"it ended with {_told(exit_code)}; its log ends:\n{_tail(self.process)}"
+        self.last_end = LastEnd(at=time.time(), why=why or f"it ended with {_told(exit_code)}")
+        self.process.note(f"{self.last_end.why}; it is started again in {delay:.2g} s")
         self._why_killed = ""
         self.beat = self._ready_since = None
         self._on_change()

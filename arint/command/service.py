@@ -15,12 +15,12 @@ from typing import Any
 import msgspec
 
 from arint import environment
-from arint.accounts import account, closed_to
+from arint.accounts import account, reachable
 from arint.command.child import Launch
 from arint.command.http import HttpProgram
 from arint.command.ndjson import NdjsonProgram
 from arint.engines.process import Backoff
-from arint.errors import ArintError, DeniedError
+from arint.errors import ArintError
 from arint.flows.state import Reply
 from arint.home import SOCKET_PATH_LIMIT
 from arint.message import Message
@@ -66,6 +66,8 @@ class CommandService:
         self.trouble = ""
         """Why it does not serve, when that has lasted."""
         self.ends = 0
+        self.last_end = ""
+        """Why it last had to be started anew."""
         self._service = service
         self._setting = setting
         self._on_change = on_change
@@ -146,7 +148,9 @@ class CommandService:
             await program.lost.wait()
             self._serving.clear()
             self.ends += 1
+            self.last_end = program.why
             log.error("%s: it is started anew", program.why)
+            self._on_change()
             await program.end()
             failures = self._backoff.failures_after(failures, time.monotonic() - since)
             failures = await self._start_again(failures, program.why)
@@ -189,10 +193,7 @@ def _launch(service: Service, setting: Setting) -> Launch:
     wanted = account(service.user, where=f"service/{service.name}") if service.user else None
     if wanted is not None:
         env |= wanted.environment
-        closed = closed_to(wanted, setting.folder)
-        if closed is not None:
-            raise DeniedError(f"the user {wanted.name} may not enter {closed}", where=f"service/{service.name}",
-                              remedy="keep the home where every user may go, such as /var/lib/arint (--home)")
+        reachable(wanted, setting.folder, where=f"service/{service.name}")
     env |= environment.declared(service.env, setting.variables, setting.secrets, f"service/{service.name}")
     return Launch(argv=tuple(service.command), cwd=setting.folder, env=env, account=wanted)
 

@@ -15,12 +15,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from arint.engines.procfs import boot_id, memory_bytes, session_leaders_with, start_time
 from arint.errors import ArintError, NotFoundError
 from arint.home import Home, write_private
+
+if TYPE_CHECKING:
+    from arint.limits.fence import Fence
 
 MARK = "ARINT_PROCESS"
 """In the environment of every process: by it one is found whose pid file was never written."""
@@ -48,20 +52,26 @@ class Record(msgspec.Struct, frozen=True):
 class Process:
     """The process `name` of `home`: `argv`, with `env` added to the agent's own environment.
 
+    `inherit` says what of the agent's own that is; everything by default. With a `fence`, the process and all that it
+    starts are held to its limits, and end together; `ended_by` is what the fence told of the last end.
     `prepare` is called before each start (to write a configuration file), not before an adoption.
     It is used from one event loop. `exit_code` is the last one known: negative for a signal, None for a process that
     was adopted (only a parent is told).
     """
 
     def __init__(self, home: Home, name: str, argv: Sequence[str], *, env: Mapping[str, str] | None = None,
-                 cwd: Path | None = None, prepare: Callable[[], None] | None = None) -> None:
+                 cwd: Path | None = None, prepare: Callable[[], None] | None = None,
+                 inherit: Callable[[Mapping[str, str]], Mapping[str, str]] = dict, fence: Fence | None = None) -> None:
         self.name = name
         self.argv = tuple(argv)
+        self.fence = fence
         self.exit_code: int | None = None
+        self.ended_by = ""
         self.log_file = home.log_file(name)
         self._env = dict(env or {})
         self._cwd = cwd or home.path
         self._prepare = prepare
+        self._inherit = inherit
         self._file = home.pid_file(name)
         self._mark = str(self._file)
         self._record: Record | None = None
@@ -103,6 +113,11 @@ class Process:
         if record is None:
             self._file.unlink(missing_ok=True)
             return False
+        if self.fence is not None:
+            try:
+                self.fence.enter(record.pid)
+            except ArintError as error:
+                self.note(f"it goes on without its limits: {error}")
         self._watch(record, None)
         return self.running
 
@@ -120,7 +135,9 @@ class Process:
             # Popen uses vfork and no Python between fork and exec, so it is safe beside gRPC's threads.
             child = subprocess.Popen(
                 self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self._cwd,
-                env={**os.environ, **self._env, MARK: self._mark}, start_new_session=True, close_fds=True)
+                env={**self._inherit(os.environ), **self._env, MARK: self._mark}, start_new_session=True,
+                close_fds=True)
+            self._enclose(child)
         except FileNotFoundError as error:
             raise NotFoundError(f"the program {error.filename} was not found", where=self.name) from error
         except OSError as error:
@@ -131,7 +148,18 @@ class Process:
         record = Record(child.pid, start_time(child.pid) or 0, boot_id(), self._spec(), time.time())
         write_private(self._file, msgspec.json.encode(record))
         self.exit_code = None
+        self.ended_by = ""
         self._watch(record, child)
+
+    def _enclose(self, child: subprocess.Popen[bytes]) -> None:
+        """Before it has run a line of its own: it is still loading its interpreter."""
+        try:
+            if self.fence is not None:
+                self.fence.enter(child.pid)
+        except BaseException:
+            child.kill()
+            child.wait()
+            raise
 
     async def wait(self) -> int | None:
         """Wait for its end; returns the exit code, None where it was adopted."""
@@ -168,10 +196,16 @@ class Process:
         if self._record is not None and self.running:
             self._kill_group(self._record.pid)
             self.send(signal.SIGKILL)
+            if self.fence is not None:
+                self.fence.kill()
 
     def release(self) -> None:
         """Stop watching, and leave it running for the next agent."""
         self._unwatch()
+
+    def note(self, text: str) -> None:
+        """Write a line of the agent's where the program's own lines are."""
+        _note(self.log_file, text)
 
     def log_tail(self, limit: int = 4096) -> str:
         """The last lines that it printed, `limit` bytes at most."""
@@ -232,6 +266,8 @@ class Process:
         """The process is gone: kill what it left in its group, then reap it."""
         if self._record is not None:
             self._kill_group(self._record.pid)  # before reaping: until then nobody else can have this pid
+            if self.fence is not None:
+                self.ended_by = self.fence.left()
         self._forget()
 
     def _forget(self) -> None:

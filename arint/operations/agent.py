@@ -51,6 +51,10 @@ class InstanceStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     in_flight: int = 0
     circuits: dict[str, float] = {}
     error: str = ""
+    last_end: str = ""
+    """Why its process last ended without being asked to; kept when it is ready again."""
+    ended: float = 0.0
+    """When that was, in seconds since the epoch."""
 
 
 class AgentStatus(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -67,6 +71,9 @@ class AgentStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     engines: tuple[EngineStatus, ...] = ()
     instances: tuple[InstanceStatus, ...] = ()
     metrics: str = ""
+    limits: str = ""
+    """How instances are held to their limits: `cgroup` or `rlimits`."""
+    limits_why: str = ""
     error: str = ""
 
 

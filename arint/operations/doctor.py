@@ -63,7 +63,7 @@ async def _guarded(name: str, check: Examination, link: Link, progress: Progress
 async def _home(link: Link) -> Made:
     config = link.config
     mode = stat.S_IMODE(link.home.path.stat().st_mode)
-    if mode & 0o077:
+    if mode & 0o066:
         return "failed", f"others may read {link.home.path}", f"chmod 700 {link.home.path}"
     return "good", f"{link.home.path}, node {config.node} of cluster {config.cluster}, format {config.format}", ""
 
@@ -133,6 +133,14 @@ async def _agent(link: Link) -> Made:
     if not status.ready:
         return "failed", status.error or "not ready", f"its log: {link.home.log_file('agent')}"
     return "good", f"process {status.pid}, change set {status.change_set}", ""
+
+
+async def _limits(link: Link) -> Made:
+    status = await link.agent.status()
+    if status.limits == "cgroup":
+        return "good", f"cgroup v2: {status.limits_why}", ""
+    return "good", f"rlimits, which are weaker: {status.limits_why}", (
+        "for cgroup v2: run the agent as root or in a delegated group (systemd: Delegate=yes)")
 
 
 async def _etcd(link: Link) -> Made:
@@ -218,6 +226,6 @@ _OF_THE_MACHINE: dict[str, Examination] = {
     "etcd program": _etcd_program, "nats program": _nats_program,
 }
 _OF_THE_CLUSTER: dict[str, Examination] = {
-    "agent": _agent, "etcd": _etcd, "nats": _nats, "instances": _instances, "connections": _connections,
-    "streams": _streams, "dead letters": _dead_letters, "configuration": _configuration,
+    "agent": _agent, "limits": _limits, "etcd": _etcd, "nats": _nats, "instances": _instances,
+    "connections": _connections, "streams": _streams, "dead letters": _dead_letters, "configuration": _configuration,
 }

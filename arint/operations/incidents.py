@@ -49,7 +49,7 @@ def _of_instance(item: InstanceView, seen: InstanceView | None, at: float) -> It
     if seen is None:
         return
     if item.restarts > seen.restarts:
-        yield _restarted(at, item.instance, item.restarts - seen.restarts, item.error)
+        yield _restarted(at, item.instance, item.restarts - seen.restarts, item.error or item.last_end)
     if item.pid == seen.pid and seen.state != "starting":
         yield from _counted(at, item.instance, "attempts", "attempts at messages failed",
                             item.counts.failed - seen.counts.failed)

@@ -81,6 +81,7 @@ class InstanceView(msgspec.Struct, frozen=True):
     counts: Counts
     rates: Rates | None
     error: str = ""
+    last_end: str = ""
 
 
 class ServiceView(msgspec.Struct, frozen=True):
@@ -178,7 +179,7 @@ def _instance(item: InstanceStatus, before: InstanceView | None, elapsed: float)
     return InstanceView(
         instance=item.instance, service=item.service, role=item.role, node=item.node, state=item.state,
         version=item.version, change_set=item.change_set, pid=item.pid, restarts=item.restarts, started=item.started,
-        memory=item.memory, in_flight=item.in_flight, error=item.error, counts=counts,
+        memory=item.memory, in_flight=item.in_flight, error=item.error, last_end=item.last_end, counts=counts,
         rates=_rates(counts, before, elapsed) if same and before is not None else None)
 
 

@@ -156,7 +156,7 @@ def _in_words(text: str, expected: Any, value: Any) -> tuple[str, str]:
     if wrong and (known := [*_tags(get_args(expected))] if isinstance(value, dict) else choices):
         return f"{wrong[1]!r} is not allowed here", nearest(wrong[1], filter(None, map(str, known)))
     if "matching regex" in text:
-        return f"must be {_description(expected)}", ""
+        return f"must be {_form(expected) or _description(expected)}", ""
     shape = re.fullmatch(r"Expected `([^`]*)`, got `(\w+)`", text)
     if shape:
         wanted = " or ".join(_WORDS.get(name.strip(), name.strip()) for name in shape[1].split("|")
@@ -186,6 +186,15 @@ def _choices(expected: Any) -> list[str]:
     if get_origin(expected) is Literal:
         return [str(choice) for choice in get_args(expected)]
     return [choice for part in get_args(expected) for choice in _choices(part)]
+
+
+def _form(expected: Any) -> str:
+    """What the pattern's own Meta says, however deep it stands: a field that uses it may tell of something else."""
+    metas = [meta for meta in getattr(expected, "__metadata__", ()) if isinstance(meta, msgspec.Meta) and meta.pattern]
+    if metas:
+        return metas[-1].description or f"text of the form {metas[-1].pattern}"
+    inner = [form for part in get_args(expected) if not isinstance(part, msgspec.Meta) and (form := _form(part))]
+    return inner[0] if inner else ""
 
 
 def _description(expected: Any, default: str = "of another form") -> str:

@@ -22,7 +22,7 @@ Processors = Annotated[float, msgspec.Meta(gt=0, le=1024)]
 Variable = Annotated[str, msgspec.Meta(pattern=r"^(?!ARINT_)[A-Za-z_][A-Za-z0-9_]*$",
                                        description="letters, digits and _; names that begin with ARINT_ are taken")]
 Account = Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z_][a-zA-Z0-9_.-]{0,63}$", description="a user's name")]
-Word = Annotated[str, msgspec.Meta(min_length=1, max_length=4096, pattern=r"^[^\x00]+$",
+Word = Annotated[str, msgspec.Meta(max_length=4096, pattern=r"^[^\x00]+$",
                                    description="a program or an argument: not empty")]
 Reference = Annotated[str, msgspec.Meta(pattern=r"^(service|flow|connection|topic)/[a-z0-9.-]+$",
                                         description="kind/name, such as service/price")]
@@ -104,7 +104,7 @@ class Service(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
         description="immediate calls run in the listener's own process: faster, but not apart from it")] = False
     config: Annotated[dict[str, Any], msgspec.Meta(description="what `ctx.config` holds")] = {}
     secrets: Annotated[list[Name], msgspec.Meta(description="those that `ctx.secret` may read")] = []
-    user: Annotated[Account | None, msgspec.Meta(description="who it runs as; needs an agent that is root")] = None
+    user: Annotated[Account | None, msgspec.Meta(description="who it runs as; the agent must be root")] = None
     env: Annotated[dict[Variable, str | SecretReference], msgspec.Meta(
         max_length=1000, description="its environment, beside PATH, HOME and the locale")] = {}
     resources: Limits = Limits()

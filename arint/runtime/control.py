@@ -57,6 +57,8 @@ class Orders(msgspec.Struct, frozen=True, omit_defaults=True, tag="orders", kw_o
     secrets: dict[str, bytes] = {}
     variables: dict[str, str] = {}
     fsync: bool = True
+    ended: str = ""
+    """Why the process before this one ended without being asked to."""
     traces: TraceSettings | None = None
     contracts: dict[str, Contract] = {}
     """Of the services that the channels lead to, as far as their workers have told them."""
@@ -90,6 +92,8 @@ class Beat(msgspec.Struct, frozen=True, omit_defaults=True, tag="beat"):
     """Open circuits: connection -> since when (seconds since the epoch)."""
     restarts: int = 0
     """How often the program of a `command` had to be started again."""
+    last_end: str = ""
+    """Why, the last time."""
     error: str = ""
     """Why it is `failed`: with the traceback of user code that does not import."""
 

@@ -46,6 +46,7 @@ class Desk:
         self.home = Path(orders.home)
         self.instance = orders.instance
         self.change_set = orders.change_set
+        self.ended = orders.ended
         self.gate = Gate()
         self.forks = asyncio.Semaphore(FORKS)
         self.processed = self.failed = self.dead = self.accepted = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -46,6 +47,11 @@ class Journal:
         if self._lines is not None:
             self._lines.add(body)
 
+    def open(self) -> None:
+        """Open the file, for a process that is about to become another user's."""
+        if self._lines is not None:
+            self._lines.open()
+
     def close(self) -> None:
         """Close the file."""
         if self._lines is not None:
@@ -82,10 +88,7 @@ class Lines:
         try:
             if self._file is not None and self._size + len(data) > FILE_SIZE:
                 self._rotate()
-            if self._file is None:
-                self._file = self._path.open("ab", buffering=0)
-                self._size = self._path.stat().st_size
-            self._file.write(data)
+            self.open().write(data)
             self._size += len(data)
             self._is_failing = False
         except OSError as error:
@@ -93,7 +96,18 @@ class Lines:
                 log.warning("the action log's file cannot be written (the records are on the bus): %s", error)
             self._is_failing = True
 
+    def open(self) -> BinaryIO:
+        """The file. It is opened early where this process will not be able to later."""
+        if self._file is None:
+            self._file = self._path.open("ab", buffering=0)
+            self._size = self._path.stat().st_size
+        return self._file
+
     def _rotate(self) -> None:
+        if not os.access(self._path.parent, os.W_OK):  # a service with a user of its own: one file is all it has
+            self.open().truncate(0)
+            self._size = 0
+            return
         self._close_file()
         for number in range(FILES_KEPT, 0, -1):
             older = self._numbered(number - 1)

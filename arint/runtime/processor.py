@@ -136,12 +136,13 @@ class StageProcessor:
         """
         if past.suspected >= CONDEMNED_AFTER:
             failure = Failure(kind="worker lost", where=self.stage, message=(
-                f"its worker died or hung each of the {past.suspected} times that it processed this message alone"))
+                f"its worker died or hung each of the {past.suspected} times that it processed this message alone"
+                f"{_last(self._desk.ended)}"))
             await self._give_up(incoming, place, message, failure, time.time())
             return
         await asyncio.sleep(past.suspected * BEHIND_OTHERS)
         async with self._desk.gate.alone():
-            await self._record(place, message, "suspected", time.time(),
+            await self._record(place, message, "suspected", time.time(), failure=self._before(),
                                token=f"{message.attempt}!{past.records}-{past.suspected}")
             await self._attempt(incoming, place, message, past)
 
@@ -186,6 +187,10 @@ class StageProcessor:
             return await self._desk.bodies.fetch(message)
         except (UnreachableError, TimedOutError) as error:
             raise FullError(f"the body cannot be fetched: {error}") from error
+
+    def _before(self) -> Failure | None:
+        """How the worker before this one ended, for the story of a message that may have been the cause."""
+        return Failure(kind="worker lost", message=self._desk.ended) if self._desk.ended else None
 
     async def _attempt(self, incoming: Incoming, place: Place, message: Message, past: History) -> None:
         stay = self._desk.stay()
@@ -368,6 +373,10 @@ def _owned(output: Output, of: Claim | None) -> Output:
     if not isinstance(body, StoredBody) or body.claim == of:
         return output
     return msgspec.structs.replace(output, message=msgspec.structs.replace(output.message, body=bytes(body)))
+
+
+def _last(ended: str) -> str:
+    return f"; the last time {ended}" if ended else ""
 
 
 def failure_of(error: BaseException, stage: str) -> Failure:

@@ -53,7 +53,7 @@ class RunnerUnit:
     """Keeps consumers, outlets and streams in step with the orders."""
 
     trouble = ""
-    restarts = 0
+    program = None
     contract = None
 
     def __init__(self, desk: Desk, tasks: asyncio.TaskGroup, on_change: Callable[[], None]) -> None:

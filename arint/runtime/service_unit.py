@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from arint import environment
-from arint.accounts import account, become
+from arint.accounts import Account, account, become, reachable
 from arint.bus import requests
 from arint.bus.connection import Subscription
 from arint.bus.subjects import rpc
@@ -109,9 +109,20 @@ class ServiceUnit:
             return Host(service, command, self._desk)
         env = environment.declared(service.env, orders.variables, orders.secrets, f"service/{service.name}")
         if service.user:
-            become(account(service.user, where=f"service/{service.name}"))
+            self._become(account(service.user, where=f"service/{service.name}"), orders)
         os.environ.update(env)
         return await asyncio.to_thread(Host.load, service, orders, self._desk)
+
+    def _become(self, wanted: Account, orders: Orders) -> None:
+        """Before a line of its code runs. What only the agent's user can open is open by then.
+
+        Raises DeniedError where that user could not get at what it needs.
+        """
+        packages = [Path(orders.packages)] if orders.packages else []
+        for needed in (Path(sys.base_prefix), Path(sys.prefix), Path(orders.code), *packages):
+            reachable(wanted, needed, where=f"service/{orders.instance}")
+        self._desk.journal.open()
+        become(wanted)
 
     @property
     def contract(self) -> Contract | None:
@@ -124,14 +135,14 @@ class ServiceUnit:
         return self._stages.in_flight + (self._server.in_flight if self._server is not None else 0)
 
     @property
-    def trouble(self) -> str:
-        """Why the program does not serve."""
-        return self._host.command.trouble if self._host is not None and self._host.command is not None else ""
+    def program(self) -> CommandService | None:
+        """The program that it keeps running, if it is one."""
+        return self._host.command if self._host is not None else None
 
     @property
-    def restarts(self) -> int:
-        """How often the program had to be started again."""
-        return self._host.command.ends if self._host is not None and self._host.command is not None else 0
+    def trouble(self) -> str:
+        """Why the program does not serve."""
+        return self.program.trouble if self.program is not None else ""
 
     async def stop(self, grace: float) -> None:
         """Answer no more calls and requests, finish those under way and the stages, end the program."""

@@ -43,7 +43,7 @@ class SourceUnit:
 
     contract = None
     in_flight = 0
-    restarts = 0
+    program = None
 
     def __init__(self, desk: Desk, tasks: asyncio.TaskGroup) -> None:
         self._desk = desk

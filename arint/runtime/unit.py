@@ -12,6 +12,25 @@ from arint.runtime.control import Orders
 from arint.runtime.desk import Desk
 
 
+class Kept(Protocol):
+    """A program that a unit keeps running."""
+
+    @property
+    def trouble(self) -> str:
+        """Why it does not serve, when that has lasted; empty while it does."""
+        ...
+
+    @property
+    def ends(self) -> int:
+        """How often it had to be started again."""
+        ...
+
+    @property
+    def last_end(self) -> str:
+        """Why, the last time."""
+        ...
+
+
 class Unit(Protocol):
     """The work of one role."""
 
@@ -44,8 +63,8 @@ class Unit(Protocol):
         ...
 
     @property
-    def restarts(self) -> int:
-        """How often something that it keeps running had to be started again."""
+    def program(self) -> Kept | None:
+        """What it keeps running beside this process."""
         ...
 
 

@@ -112,9 +112,11 @@ class Worker:
     def _beat(self) -> Beat:
         if self._desk is None or self._unit is None:
             return Beat(state=self._state, change_set=self._tried, error=self._error)
+        program = self._unit.program
         trouble = self._unit.trouble if self._state == "ready" else ""
-        return Beat(state="failed" if trouble else self._state, change_set=self._tried,
-                    error=trouble or self._error, restarts=self._unit.restarts, processed=self._desk.processed,
+        return Beat(state="failed" if trouble else self._state, change_set=self._tried, error=trouble or self._error,
+                    restarts=program.ends if program is not None else 0,
+                    last_end=program.last_end if program is not None else "", processed=self._desk.processed,
                     failed=self._desk.failed, dead=self._desk.dead, accepted=self._desk.accepted,
                     in_flight=self._unit.in_flight, circuits=self._unit.circuits)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,11 +13,11 @@ from arint.errors import ArintError, UsageError
 from arintctl import layout, options
 from arintctl.output import Column, Table, aligned, columned, write
 from arintctl.session import Session
-from arintctl.text import Moment, lasting, octets_text, printable
+from arintctl.text import Moment, clock, lasting, octets_text, printable
 from arintctl.verb import commands, verb
 
 if TYPE_CHECKING:
-    from arint.operations.agent import AgentStatus
+    from arint.operations.agent import AgentStatus, InstanceStatus
     from arint.operations.up import UpResult
 
 app = commands()
@@ -129,7 +130,14 @@ def _status_text(found: AgentStatus, session: Session) -> str:
     if found.metrics:
         parts.append(f"metrics  {found.metrics}")
     parts += [f"{item.instance}: {printable(item.error, multiline=True)}" for item in found.instances if item.error]
+    parts += last_ends(found.instances)
     return "\n\n".join(parts)
+
+
+def last_ends(instances: Iterable[InstanceStatus]) -> list[str]:
+    """Why instances that serve again had to be started again."""
+    return [f"{item.instance}: restarts {item.restarts}, the last at {clock(item.ended)}: {printable(item.last_end)}"
+            for item in instances if item.last_end and not item.error]
 
 
 NODES = Table((

@@ -97,7 +97,7 @@ def describe(session: Session,
 
 def _described(found: Description, *, wide: bool) -> str:
     from arint.operations.inventory import spoken
-    from arintctl.commands.cluster import INSTANCES
+    from arintctl.commands.cluster import INSTANCES, last_ends
 
     pairs = [(name.replace("_", " "), _fact(name, value)) for name, value in found.resource.status.items()
              if name != "error"]
@@ -107,6 +107,7 @@ def _described(found: Description, *, wide: bool) -> str:
     parts = [printable(found.manifest.rstrip(), multiline=True), layout.facts(pairs, layout.width())]
     if found.instances:
         parts.append(aligned(found.instances, INSTANCES, wide=wide, width=layout.width()))
+        parts += last_ends(found.instances)
     if "error" in found.resource.status:
         parts.append(printable(found.resource.status["error"], multiline=True))
     return "\n\n".join(parts)

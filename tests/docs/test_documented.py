@@ -205,6 +205,17 @@ def test_the_test_of_the_how_to_page_passes(page: str, file: str, tmp_path: Path
         test()
 
 
+def test_the_service_of_the_limits_page_has_its_environment_and_no_other(tmp_path: Path,
+                                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TARIFF_KEY", "that of whoever runs the test")
+    written_files(ROOT / "docs/how-to/limit-a-service.md", tmp_path)
+    (tmp_path / "limits/upper.sh").chmod(0o755)
+    run = FlowTest(tmp_path / "limits", secrets={"tariff-key": ""}).run(b"{}")
+    assert re.fullmatch(rb"EUR /\S+/archive ", run.message.body)
+    run = FlowTest(tmp_path / "limits", secrets={"tariff-key": "geheim"}).run(b"{}")
+    assert run.message.body.endswith(b"/archive with a key")
+
+
 def test_the_plugin_of_the_how_to_page_works() -> None:
     page = ROOT / "docs/how-to/write-a-plugin.md"
     from arint.flows.state import State

@@ -26,6 +26,7 @@ class System:
         self.folder = folder
         self.home = folder / "home"
         self.port = free_port()
+        self.python = sys.executable
         self._up = up
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("ARINT", "XDG"))}
         self.environment = {**kept, "XDG_CONFIG_HOME": str(folder / "config"), "ARINT_HOME": str(self.home),
@@ -53,12 +54,12 @@ class System:
 
     def run(self, *words: str, timeout: float = 120.0) -> subprocess.CompletedProcess[str]:
         """Run arintctl; whatever comes of it."""
-        return subprocess.run([sys.executable, "-m", "arintctl", *words], env=self.environment, capture_output=True,
+        return subprocess.run([self.python, "-m", "arintctl", *words], env=self.environment, capture_output=True,
                               text=True, timeout=timeout, cwd=self.folder, check=False)
 
     def begin(self, *words: str) -> subprocess.Popen[str]:
         """Start arintctl, without waiting for its end."""
-        return subprocess.Popen([sys.executable, "-m", "arintctl", *words], env=self.environment, cwd=self.folder,
+        return subprocess.Popen([self.python, "-m", "arintctl", *words], env=self.environment, cwd=self.folder,
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def ctl(self, *words: str) -> str:

@@ -41,7 +41,7 @@ async def ask(path: Path, line: bytes) -> bytes:
                                   b"[" * 100_000 + b"\n"])
 async def test_what_makes_no_sense_is_not_answered(tmp_path: Path, line: bytes) -> None:
     path = tmp_path / "agent.sock"
-    async with ControlSocket(path, lambda _: None, answer).serving():
+    async with ControlSocket(path, lambda _: None, set, answer).serving():
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         with contextlib.suppress(ConnectionError):  # cut while it was still talking
             assert await ask(path, line) == b""
@@ -61,7 +61,7 @@ async def test_a_follower_that_leaves_ends_what_was_done_for_it(tmp_path: Path) 
             ended.set()
 
     path = tmp_path / "agent.sock"
-    async with ControlSocket(path, lambda _: None, endless).serving():
+    async with ControlSocket(path, lambda _: None, set, endless).serving():
         reader, writer = await asyncio.open_unix_connection(str(path))
         writer.write(b'{"type":"follow"}\n')
         assert await reader.readline() == b'{"number":3}\n'
