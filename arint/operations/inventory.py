@@ -11,6 +11,7 @@ from arint.errors import NotFoundError, TimedOutError, UnreachableError, UsageEr
 from arint.operations.addresses import url_of
 from arint.operations.history import applied
 from arint.resources.kinds import KINDS, Channel, Connection, Resource, Secret, Service, kind_of
+from arint.resources.versions import version_of
 
 if TYPE_CHECKING:
     from arint.home import NodeConfig
@@ -187,9 +188,10 @@ def _service_status(service: Service, status: AgentStatus | None) -> dict[str, A
         found["ready"] = sum(item.state == "ready" for item in mine)
         found["processed"] = sum(item.processed for item in mine)
         found["failed"] = sum(item.failed for item in mine)
-        errors = [item.error for item in mine if item.error]
+        # What leaves, of a version given up before, has its own error, which is not what is wanted here.
+        errors = sorted((item.version != version_of(service), item.error) for item in mine if item.error)
         if errors:
-            found["error"] = errors[0]
+            found["error"] = errors[0][1]
     return found
 
 
