@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import msgspec
 
+from arint.availability.desired import singletons
 from arint.engines.etcd import Etcd as EtcdEngine
 from arint.engines.logs import keep_logs_small
 from arint.engines.nats import Nats
@@ -31,7 +32,6 @@ from nodeagent import helper, logs, measuring
 from nodeagent.bell import Bell
 from nodeagent.control_socket import ControlSocket, Follow, Logs, Query, Question
 from nodeagent.crew import Crew
-from nodeagent.desired import singletons
 from nodeagent.engine_room import Keeper
 from nodeagent.membership import Membership, keep_membership
 from nodeagent.metrics_page import MetricsPage

@@ -121,13 +121,14 @@ class Membership:
             log.warning("the lease cannot be written down: %s", error.strerror)
 
     async def _introduce(self) -> None:
-        """The node's permanent record; what an administrator set in it (labels, a cordon) stays."""
+        """The node's permanent record; what an administrator set in it (labels, a cordon, a drain) stays."""
         key = self._keys.node(self._record.name)
         found = await self._etcd.get(key)
         record = self._record
         if found is not None:
             before = msgspec.json.decode(found.value, type=NodeRecord)
-            record = msgspec.structs.replace(before, release=record.release, host=record.host)
+            record = msgspec.structs.replace(before, release=record.release, host=record.host,
+                                              capacity=record.capacity)
             if record == before:
                 return
         compare = mod_revision_is(key, found.mod_revision) if found is not None else absent(key)

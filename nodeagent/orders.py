@@ -9,14 +9,14 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from arint.availability.configuration import Configuration
+from arint.availability.desired import RUNNER, SYSTEM
 from arint.errors import NotFoundError
 from arint.flows.contracts import Contract
 from arint.resources.graph import references, secrets_of, taken_from
 from arint.resources.kinds import Channel, Connection, Flow, Resource, Service
 from arint.runtime.control import BusSettings, Orders
 from arint.tracing.settings import TraceSettings
-from nodeagent.configuration import Configuration
-from nodeagent.desired import RUNNER, SYSTEM
 
 
 class Surroundings(msgspec.Struct, frozen=True, kw_only=True):

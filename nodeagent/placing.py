@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from arint.availability import observed
+from arint.availability.configuration import Configuration
+from arint.availability.desired import wanted
 from arint.availability.model import Changes, Rollout
 from arint.availability.placement import plan
 from arint.errors import ArintError, ConflictError
@@ -21,10 +24,7 @@ from arint.store.failures import LeaseLostError
 from arint.store.keys import Keys
 from arint.store.transactions import MAX_OPERATIONS, Compare, Operation, absent, delete, put
 from arint.store.view import View
-from nodeagent import observed
 from nodeagent.bell import Bell
-from nodeagent.configuration import Configuration
-from nodeagent.desired import wanted
 from nodeagent.source import Source
 from nodeagent.views import Views
 

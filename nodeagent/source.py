@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
+from arint.availability.configuration import Configuration
+from arint.availability.desired import SYSTEM
 from arint.errors import NotFoundError
 from arint.home import Home
 from arint.registry.records import Assignment
@@ -16,8 +18,6 @@ from arint.store.connection import Etcd
 from arint.store.keys import Keys
 from arint.store.secrets import SealedSecrets
 from nodeagent import helper
-from nodeagent.configuration import Configuration
-from nodeagent.desired import SYSTEM
 from nodeagent.orders import Task, needed_secrets
 
 log = logging.getLogger(__name__)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import time
 
+from arint.availability.desired import RUNNER, SYSTEM
 from arint.engines.procfs import memory_bytes
 from arint.home import NodeConfig
 from arint.limits.fence import Way
 from arint.operations.agent import AgentStatus, EngineStatus, InstanceStatus
-from nodeagent.desired import RUNNER, SYSTEM
 from nodeagent.views import Views
 from nodeagent.workers import Worker
 

@@ -9,14 +9,27 @@ import msgspec
 State = Literal["starting", "ready", "draining", "failed"]
 
 
+class Capacity(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a node has for instances: processors, and bytes of memory. 0: not declared, so that none is counted."""
+
+    cpu: float = 0.0
+    memory: int = 0
+
+
 class NodeRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """What a node says of itself; it stays while the node is away. `cordoned`: it is given nothing new."""
+    """What a node says of itself; it stays while the node is away.
+
+    Labels, and what follows them, are the administrator's to change. `cordoned`: it is given nothing new. `drain`: what
+    it runs moves to other nodes; `force`: what none of them takes is stopped all the same.
+    """
 
     name: str
     release: str = ""
     host: str = ""
+    capacity: Capacity = Capacity()
     labels: dict[str, str] = {}
     cordoned: bool = False
+    drain: Literal["", "move", "force"] = ""
 
 
 class Alive(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -28,13 +41,17 @@ class Alive(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class Assignment(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """That a node is to run an instance. `revision` is that of the Service resource; a system's service has none."""
+    """That a node is to run an instance. `revision` is that of the Service resource; a system's service has none.
+
+    `round` is how often the service had been asked to restart by then.
+    """
 
     instance: str
     service: str
     version: str
     node: str
     revision: str = ""
+    round: int = 0
 
 
 class Registration(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from arint.availability import observed
+from arint.availability.configuration import Configuration
+from arint.availability.desired import singletons, wanted
 from arint.availability.model import Wanted
 from arint.errors import NotFoundError
 from arint.plugins import Transport
@@ -10,9 +13,6 @@ from arint.resources.canonical import canonical
 from arint.resources.kinds import Channel, Connection, Flow, Placement, Resource, Secret, Service, Update, key_of
 from arint.resources.versions import version_of
 from arint.runtime.control import BusSettings
-from nodeagent import observed
-from nodeagent.configuration import Configuration
-from nodeagent.desired import singletons, wanted
 from nodeagent.orders import Surroundings, Task, callers, needed_secrets, orders_for
 
 AROUND = Surroundings(node="n1", home="/h", bus=BusSettings(("tls://x",), "a", "b", "c"), host="127.0.0.1", port=8080,
@@ -88,7 +88,7 @@ def test_a_secret_without_a_value_is_named() -> None:
 
 def test_a_source_that_polls_runs_once_in_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     polling = Transport(name="poll", mode="singleton")
-    monkeypatch.setattr("nodeagent.desired.transports", lambda: {"poll": polling})
+    monkeypatch.setattr("arint.availability.desired.transports", lambda: {"poll": polling})
     taken = Channel(name="in", to="flow/orders", transport="poll", spec={})
     single = Service(name="one", source="a.py:one", mode="singleton")
     declared = configuration(taken, single)

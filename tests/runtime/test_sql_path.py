@@ -9,12 +9,12 @@ from typing import Any
 import httpx
 import pytest
 
+from arint.availability.configuration import Configuration
 from arint.home import Home
 from arint.ports import free_port
 from arint.resources.manifests import Text, load_text
 from arint.resources.variables import resolve
 from arint.runtime.control import BusSettings
-from nodeagent.configuration import Configuration
 from nodeagent.orders import Surroundings, Task, orders_for
 from tests.databases import PASSWORD, DatabaseServer
 from tests.runtime.stand_in import StandInAgent

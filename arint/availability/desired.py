@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
+from arint.availability.configuration import Configuration
 from arint.availability.model import Mode, Wanted
 from arint.plugins import transports
 from arint.resources.kinds import Service
 from arint.resources.quantities import seconds
 from arint.resources.versions import version_of
-from nodeagent.configuration import Configuration
 
 RUNNER = "system/runner"
 SYSTEM = "system/"
