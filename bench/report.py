@@ -42,11 +42,15 @@ def best(name: str, runs: list[float], unit: str, goal: float | None = None,
     return Figure(name, round(value, 3), unit, goal, better, detail, tuple(round(run, 3) for run in runs))
 
 
-def beside(name: str, ours: float, theirs: float | str, unit: str) -> Figure:
-    """Ours as a multiple of a peer's, both of this run; or why the peer was not measured."""
+def beside(name: str, ours: float, theirs: float | str, unit: str, goal: float | None = None) -> Figure:
+    """Ours as a multiple of a peer's, both of this run; or why the peer was not measured.
+
+    A `goal` is the figure's own goal by what the peer reached on the machine where the goals were set: on a slower
+    machine both are slower, and their ratio is what can still be compared.
+    """
     if isinstance(theirs, str):
         return Figure(name, 0.0, "x", detail=f"skipped: {theirs}")
-    return Figure(name, round(ours / theirs, 2), "x", detail=f"{ours:,.0f} {unit} beside {theirs:,.0f} {unit}")
+    return Figure(name, round(ours / theirs, 2), "x", goal, detail=f"{ours:,.0f} {unit} beside {theirs:,.0f} {unit}")
 
 
 def machine() -> dict[str, object]:
