@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any
 
+import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -65,13 +66,14 @@ class GuardedProtocol(HttpToolsProtocol):  # type: ignore[misc]
     """uvicorn's protocol with a deadline for headers and a bound on what one request may send."""
 
     headers_timeout = HEADERS_TIMEOUT
+    parser: Any
 
     def connection_made(self, transport: Any) -> None:
         """A peer that connects must begin to speak."""
         super().connection_made(Corked(transport, self.loop))
         self._due = self.loop.time() + self.headers_timeout
         self._reading_headers = False
-        self._reading = False
+        self._reading = self._declined = False
         self._received = self._content = 0
         self.working: asyncio.Task[Any] | None = None
         """What is to be cancelled when the peer goes."""
@@ -89,7 +91,8 @@ class GuardedProtocol(HttpToolsProtocol):  # type: ignore[misc]
         if not self._due and (self.cycle is None or self.cycle.response_complete):
             self._due = self.loop.time() + self.headers_timeout
         was_reading = self._reading
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        self._feed(data)
         if was_reading and self._reading:
             self._received += len(data)
             if self._reading_headers and self._received > LARGEST_HEADERS:
@@ -97,16 +100,50 @@ class GuardedProtocol(HttpToolsProtocol):  # type: ignore[misc]
             elif self._received > WIRE_SLACK + WIRE_SHARE * self._content:
                 self.transport.abort()
 
+    def _feed(self, data: bytes) -> None:
+        """Parse. The parser ends a request that offers another protocol at its headers, and would drop its body."""
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserError:
+                self.send_400_response("")
+            except httptools.HttpParserUpgrade as offered:
+                if self.parser.get_method() != b"CONNECT":
+                    data = self._head_without_upgrade() + data[offered.args[0]:]
+                    self.parser = httptools.HttpRequestParser(self)
+                    continue
+                self.send_400_response("")
+            return
+
+    def _head_without_upgrade(self) -> bytes:
+        """The request's head once more, as if no other protocol was offered: a server may decline (RFC 9110, 7.8).
+
+        Clients offer h2c by themselves with an ordinary request, such as Java's and `curl --http2`.
+        """
+        parser = self.parser
+        lines = [b"%b %b HTTP/%b" % (parser.get_method(), self.url, parser.get_http_version().encode())]
+        for name, value in self.headers:
+            if name == b"connection":
+                kept = [word for word in value.split(b",") if word.strip().lower() != b"upgrade"]
+                lines.append(b"connection:" + b",".join(kept))
+            elif name != b"upgrade":
+                lines.append(name + b":" + value)
+        return b"\r\n".join([*lines, b"", b""])
+
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         super().on_message_begin()
         self.scope["state"]["connection"] = self
+        self._declined = False
         self._reading = self._reading_headers = True
         self._received = self._content = 0
         self._due = self._due or self.loop.time() + self.headers_timeout
 
     def on_headers_complete(self) -> None:
         """From here on the channel's own deadline holds."""
+        if self.parser.should_upgrade():
+            self._declined = True
+            return
         self._due = 0.0
         self._reading_headers = False
         super().on_headers_complete()
@@ -118,6 +155,8 @@ class GuardedProtocol(HttpToolsProtocol):  # type: ignore[misc]
 
     def on_message_complete(self) -> None:
         """The whole request is here: where that is so before its handling began, no deadline is needed for it."""
+        if self._declined:
+            return
         self._reading = False
         self.scope["state"]["complete"] = True
         super().on_message_complete()

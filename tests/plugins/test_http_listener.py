@@ -253,6 +253,37 @@ async def test_what_is_not_http(running: Running) -> None:
     assert not running.intake.stored
 
 
+UPGRADE = b"Upgrade: h2c\r\nConnection: close, Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"
+
+
+@pytest.mark.parametrize(("more", "body"), [
+    (b"Content-Length: 8\r\n\r\n", b'{"id":1}'),
+    (b"Transfer-Encoding: chunked\r\n\r\n", b'8\r\n{"id":1}\r\n0\r\n\r\n'),
+], ids=["length", "chunked"])
+@pytest.mark.parametrize("apart", [False, True])
+async def test_an_offered_protocol_is_declined_and_the_body_is_taken(running: Running, more: bytes, body: bytes, *,
+                                                                     apart: bool) -> None:
+    head = b"POST /orders HTTP/1.1\r\nHost: x\r\n" + UPGRADE + more
+    async with running.connection() as (reader, writer):
+        for part in (head, body) if apart else (head + body,):
+            writer.write(part)
+            await writer.drain()
+            await asyncio.sleep(0)
+        answer = await asyncio.wait_for(reader.read(), 10)
+    assert answer.startswith(b"HTTP/1.1 202")
+    (stored,) = running.intake.stored.values()
+    assert stored["body"] == b'{"id":1}'
+
+
+async def test_many_offers_on_one_connection(running: Running) -> None:
+    offer = b"POST /orders HTTP/1.1\r\nHost: x\r\nUpgrade: x\r\nConnection: upgrade\r\nContent-Length: 1\r\n\r\n"
+    last = b"POST /orders HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1\r\n\r\n9"
+    answer = await running.raw(b"".join(offer + b"%d" % (number % 9) for number in range(300)) + last)
+    assert answer.count(b"HTTP/1.1 202") == 301
+    bodies = [one["body"] for one in running.intake.stored.values()]
+    assert bodies == [b"%d" % (number % 9) for number in range(300)] + [b"9"]
+
+
 async def test_large_headers(running: Running) -> None:
     await running.serve({"path": "/orders", "limits": {"headers": "1KiB"}})
     problem(await running.client.post("/orders", content=b"1", headers={"X": "y" * 1024}), 431, "headers-too-large")
