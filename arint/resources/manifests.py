@@ -5,6 +5,8 @@ Nothing is half read: either all is right, or `load` raises one NotValidError th
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path as FilePath
 
@@ -21,6 +23,7 @@ from arint.resources.written import Document, document_of
 SUFFIXES = (".yaml", ".yml")
 RECORDED = ".expected.yaml"
 """What `flow test --record` writes beside a sample is no manifest, wherever the samples are."""
+STDIN = FilePath("-")
 
 
 class Text(msgspec.Struct, frozen=True):
@@ -54,6 +57,7 @@ class Declared(msgspec.Struct, frozen=True):
 def load(paths: Iterable[FilePath | str], *, existing: Iterable[Resource] = ()) -> list[Declared]:
     """The resources of these files and folders (their *.yaml and *.yml, not those of folders within).
 
+    The path `-` is standard input; what it names is relative to the working directory.
     References may lead to what is declared here or to `existing` resources. In the order of `KINDS`, what is referred
     to first; within a kind as declared. Raises NotValidError with all problems.
     """
@@ -116,7 +120,7 @@ class _Reader:
     def text(self, file: FilePath) -> Text | None:
         """The file's text; or None, and a problem."""
         try:
-            with file.open("rb") as stream:
+            with contextlib.nullcontext(sys.stdin.buffer) if file == STDIN else file.open("rb") as stream:
                 data = stream.read(LARGEST_FILE + 1)
             if len(data) > LARGEST_FILE:
                 self._report(str(file), f"larger than {LARGEST_FILE} bytes", "split it into several files")

@@ -25,8 +25,8 @@ CHANGES = 10
 _SIGNS = {"added": "+", "changed": "~", "removed": "-"}
 _LONGEST_VALUE = 200
 
-Paths = Annotated[list[Path], typer.Argument(metavar="FILE | FOLDER", help="Manifests; folders hold *.yaml, *.yml.",
-                                             show_default=False)]
+Paths = Annotated[list[Path], typer.Argument(metavar="FILE | FOLDER | -", show_default=False, help=(
+    "Manifests; folders hold *.yaml, *.yml; - is standard input."))]
 Prune = Annotated[bool, typer.Option("--prune", help="Remove what the manifests do not hold.")]
 Wheelhouse = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Wheels of what services require; nothing "
                                                  "else is asked ($ARINT_WHEELHOUSE).")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
@@ -257,3 +258,12 @@ def test_exported_then_loaded_is_the_same(folder: Path, example: bool) -> None:
     assert len(first) >= 5
     again = load_text(Text("export", to_yaml(item.resource for item in first), place))
     assert [item.resource for item in again] == [item.resource for item in first]
+
+
+def test_standard_input_is_a_manifest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    stdin = io.TextIOWrapper(io.BytesIO(b"kind: Flow\nname: a\nsteps: [{validate: {schema: s.json}}]\n"))
+    monkeypatch.setattr("sys.stdin", stdin)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "s.json").write_text("{}")
+    (found,) = load(["-"])
+    assert (found.key, found.location.file, found.folder) == ("Flow/a", "-", tmp_path)
