@@ -234,9 +234,11 @@ class Agent:
             declared = {service.name: version_of(service) for service in configuration.services.values()}
             instances += given_up(self._views, declared, configuration.number, self._config.node)
         member = self._membership is not None and self._membership.lease is not None
+        record = self._views.nodes.snapshot.get(self._config.node) if self._views is not None else None
         engines = [keeper.status() for keeper in self._engines]
         return agent_status(self._config, VERSION, engines, sorted(instances, key=lambda one: one.instance),
-                            change_set=self._change_set(), member=member, error=self._error,
+                            change_set=self._change_set(), member=member,
+                            drained=record is not None and bool(record.drain), error=self._error,
                             metrics=self._metrics.url, limits=self._crew.limits)
 
     def _change_set(self) -> int:

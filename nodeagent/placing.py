@@ -22,7 +22,7 @@ from arint.store.connection import Etcd
 from arint.store.election import Election, fenced
 from arint.store.failures import LeaseLostError
 from arint.store.keys import Keys
-from arint.store.transactions import MAX_OPERATIONS, Compare, Operation, absent, delete, put
+from arint.store.transactions import MAX_OPERATIONS, Compare, Operation, absent, delete, mod_revision_is, put
 from arint.store.view import View
 from nodeagent.bell import Bell
 from nodeagent.source import Source
@@ -62,6 +62,7 @@ class Placing:
         self._bell = bell
         self._release = release
         self._watch = observed.Watch()
+        self._unplaced: dict[str, int] = {}
 
     async def lead(self, election: Election) -> None:
         """Place while the election is held. Raises LeaseLostError at its end."""
@@ -83,6 +84,7 @@ class Placing:
             return None  # it is being loaded; the bell rings then
         version = self._views.assignments.version
         changes = self._decide(configuration, now)
+        self._tell_unplaced(changes)
         writes = list(self._writes(changes, configuration))
         if writes:
             self.settled = -1
@@ -100,6 +102,13 @@ class Placing:
         nodes = observed.nodes(views.nodes.snapshot.values(), views.alive.snapshot.values())
         return plan(wanted(configuration, self._release), views.rollouts.snapshot, nodes, instances, now)
 
+    def _tell_unplaced(self, changes: Changes) -> None:
+        """Once, and again when it changes."""
+        for service, count in changes.unplaced.items():
+            if self._unplaced.get(service) != count:
+                log.warning("%s: no node takes %d more: arintctl service why %s", service, count, service)
+        self._unplaced = dict(changes.unplaced)
+
     def _writes(self, changes: Changes, configuration: Configuration) -> Iterator[_Write]:
         """Rollouts first: that a version was given up must be known before what proves it is gone."""
         views, keys = self._views, self._keys
@@ -107,7 +116,8 @@ class Placing:
             _tell(service, rollout)
             key = keys.rollout(service)
             operation = delete(key) if rollout is None else put(key, msgspec.json.encode(_dated(rollout)))
-            yield _Write(views.rollouts, operation)
+            # Who promotes, aborts or restarts writes there too: what they asked for is not written over unseen.
+            yield _Write(views.rollouts, operation, mod_revision_is(key, views.rollouts.mod_revision(service)))
         for stop in changes.stop:
             log.info("stop %s on %s: %s", stop.name, stop.node, stop.reason)
             yield _Write(views.assignments, delete(keys.assignment(stop.node, stop.name)))
@@ -115,7 +125,7 @@ class Placing:
             log.info("start %s on %s", start.name, start.node)
             key = keys.assignment(start.node, start.name)
             assignment = Assignment(instance=start.name, service=start.service, version=start.version, node=start.node,
-                                    revision=start.revision)
+                                    revision=start.revision, round=start.round)
             yield _Write(views.assignments, put(key, msgspec.json.encode(assignment)), absent(key))
         for one in self._renamed(configuration, {stop.name for stop in changes.stop}):
             key = keys.assignment(one.node, one.instance)

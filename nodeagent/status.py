@@ -44,13 +44,17 @@ def given_up(views: Views, declared: dict[str, str], change_set: int, node: str)
     return [InstanceStatus(instance=rollout.instance, service=service, role=role_of(service), node=node, state="failed",
                            version=rollout.failed, change_set=change_set, started=rollout.at, error=rollout.error)
             for service, rollout in sorted(views.rollouts.snapshot.items())
-            if rollout.failed and declared.get(service) == rollout.failed]
+            if rollout.failed and not rollout.aborted and declared.get(service) == rollout.failed]
 
 
 def agent_status(config: NodeConfig, release: str, engines: list[EngineStatus], instances: list[InstanceStatus], *,
-                 change_set: int, member: bool, error: str, metrics: str = "", limits: Way) -> AgentStatus:
-    """The whole. `member`: the node holds its lease; `change_set`: the one that all of this is about."""
-    runs = any(one.service == RUNNER and one.state == "ready" for one in instances)
+                 change_set: int, member: bool, drained: bool, error: str, metrics: str = "",
+                 limits: Way) -> AgentStatus:
+    """The whole. `member`: the node holds its lease; `change_set`: the one that all of this is about.
+
+    `drained`: nothing needs to run here.
+    """
+    runs = drained or any(one.service == RUNNER and one.state == "ready" for one in instances)
     ready = bool(engines) and all(one.ready for one in engines) and member and runs
     return AgentStatus(node=config.node, cluster=config.cluster, pid=os.getpid(), version=release, ready=ready,
                        change_set=change_set, started=_STARTED, memory=memory_bytes(os.getpid()),

@@ -8,7 +8,7 @@ from arint.availability.configuration import Configuration
 from arint.availability.model import Mode, Wanted
 from arint.plugins import transports
 from arint.resources.kinds import Service
-from arint.resources.quantities import seconds
+from arint.resources.quantities import octets, seconds
 from arint.resources.versions import version_of
 
 RUNNER = "system/runner"
@@ -49,9 +49,11 @@ def _system(name: str, release: str, *, mode: Mode = "every-node", surge: bool) 
 def _service(service: Service, revision: str, *, hasty: bool) -> Wanted:
     placement, update = service.placement, service.update
     wanted = Wanted(service=service.name, version=version_of(service), revision=revision, replicas=service.replicas,
-                    mode=service.mode, labels=placement.labels, spread=placement.spread == "node",
+                    mode=service.mode, labels=placement.labels, spread=placement.spread,
+                    apart=tuple(placement.anti_affinity), cpu=service.resources.cpu or 0.0,
+                    memory=octets(service.resources.memory) if service.resources.memory else 0,
                     max_parallel=update.max_parallel, healthy_after=seconds(update.healthy_after),
-                    auto_revert=update.auto_revert)
+                    auto_revert=update.auto_revert, canary=update.canary)
     if hasty:
-        return msgspec.structs.replace(wanted, healthy_after=0.0, max_parallel=max(1, service.replicas))
+        return msgspec.structs.replace(wanted, healthy_after=0.0, max_parallel=max(1, service.replicas), canary=0)
     return wanted

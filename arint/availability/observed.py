@@ -13,7 +13,8 @@ from arint.registry.records import Alive, Assignment, NodeRecord, Registration
 def nodes(records: Iterable[NodeRecord], alive: Iterable[Alive]) -> list[Node]:
     """Every node that belongs to the cluster."""
     living = {one.node for one in alive}
-    return [Node(name=one.name, labels=one.labels, alive=one.name in living, cordoned=one.cordoned) for one in records]
+    return [Node(name=one.name, labels=one.labels, alive=one.name in living, cordoned=one.cordoned, drain=one.drain,
+                 cpu=one.capacity.cpu, memory=one.capacity.memory) for one in records]
 
 
 class Watch:
@@ -43,7 +44,7 @@ def _merged(assigned: Mapping[tuple[str, str], Assignment],
         seen = running.get(key)
         known = seen is not None and (seen.service, seen.version) == (one.service, one.version)
         yield Instance(service=one.service, name=one.instance, version=one.version, node=one.node,
-                       state=seen.state if seen is not None and known else "starting",
+                       round=one.round, state=seen.state if seen is not None and known else "starting",
                        error=seen.error if seen is not None and known else "")
     for key, gone in running.items():
         if key not in assigned:

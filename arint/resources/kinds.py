@@ -54,10 +54,14 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 
 
 class Placement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Where instances may run."""
+    """Where instances may run, and beside what."""
 
-    labels: dict[str, str] = {}
-    spread: Literal["node", ""] = ""
+    labels: Annotated[dict[str, str], msgspec.Meta(description="that a node must have")] = {}
+    spread: Annotated[str, msgspec.Meta(
+        pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$",
+        description="node, or a label such as zone: as evenly as possible over its values")] = ""
+    anti_affinity: Annotated[list[Name], msgspec.Meta(
+        max_length=100, description="services not started on one node with it; its own name: one on each node")] = []
 
 
 class Update(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -66,6 +70,8 @@ class Update(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     max_parallel: Annotated[int, msgspec.Meta(ge=1, description="instances of the new version at once")] = 1
     healthy_after: Annotated[Duration, msgspec.Meta(description="ready for so long counts as healthy")] = "1s"
     auto_revert: Annotated[bool, msgspec.Meta(description="keep the old version if the new one fails")] = True
+    canary: Annotated[int, msgspec.Meta(ge=0, le=1000, description=(
+        "so many of a new version run beside the old ones until it is promoted"))] = 0
 
 
 class Locked(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -30,6 +30,7 @@ def service_mistakes(written: Mapping[str, Any], folder: FilePath) -> Iterator[M
                       on_key=True)
     if written.get("colocate") is True and (own := [key for key in _OWN_PROCESS if written.get(key)]):
         yield Mistake(("colocate",), f"what has `{own[0]}` needs a process of its own", "leave one of the two out")
+    yield from _in_placement(written)
     if written.get("code"):
         return
     file, _, called = str(source).rpartition(":")
@@ -37,6 +38,17 @@ def service_mistakes(written: Mapping[str, Any], folder: FilePath) -> Iterator[M
         yield Mistake(("source",), f"there is no file {file} in {folder}", "the path is relative to the manifest")
     if isinstance(command, list) and all(isinstance(word, str) for word in command):
         yield from _in_command(command, folder)
+
+
+def _in_placement(written: Mapping[str, Any]) -> Iterator[Mistake]:
+    mode = written.get("mode", "replicated")
+    update, placement = written.get("update"), written.get("placement")
+    if mode != "replicated" and isinstance(update, dict) and update.get("canary"):
+        yield Mistake(("update", "canary"), f"canaries run beside others, and the mode is {mode}",
+                      "leave it out, or mode: replicated", on_key=True)
+    if mode == "every-node" and isinstance(placement, dict) and placement.get("anti_affinity"):
+        yield Mistake(("placement", "anti_affinity"), "what runs on every node is kept apart from nothing",
+                      "leave it out, or choose its nodes by labels", on_key=True)
 
 
 def is_shipped(word: str) -> bool:

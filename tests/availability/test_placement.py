@@ -1,4 +1,4 @@
-"""Placement: examples one by one, and properties over whatever Hypothesis finds."""
+"""Placement: examples one by one."""
 
 from __future__ import annotations
 
@@ -6,78 +6,10 @@ import time
 from collections import Counter
 
 import msgspec
-import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from arint.availability.model import Changes, Instance, Node, Rollout, Wanted
-from arint.availability.placement import permitted, plan
-
-
-class World:
-    """Does what a plan says, at once; versions in `broken` fail at their start."""
-
-    def __init__(self, nodes: list[Node], broken: set[str] | None = None) -> None:
-        self.nodes = nodes
-        self.broken = broken or set()
-        self.instances: dict[str, Instance] = {}
-        self.rollouts: dict[str, Rollout] = {}
-        self.now = 0.0
-        self.most: Counter[str] = Counter()
-        self.least_ready: dict[str, int] = {}
-
-    def ready(self, service: str) -> list[Instance]:
-        return [one for one in self.instances.values() if one.service == service and one.state == "ready"]
-
-    def versions(self, service: str) -> set[str]:
-        return {one.version for one in self.instances.values() if one.service == service}
-
-    def apply(self, changes: Changes) -> None:
-        for stop in changes.stop:
-            instance = self.instances[stop.name]
-            alive = any(node.name == stop.node and node.alive for node in self.nodes)
-            if alive and instance.state == "ready":
-                self.instances[stop.name] = msgspec.structs.replace(instance, state="draining")
-            else:
-                del self.instances[stop.name]
-        for start in changes.start:
-            assert start.name not in self.instances
-            self.instances[start.name] = Instance(service=start.service, name=start.name, version=start.version,
-                                                  node=start.node, since=self.now)
-        for service, rollout in changes.rollouts.items():
-            if rollout is None:
-                del self.rollouts[service]
-            else:
-                self.rollouts[service] = rollout
-
-    def advance(self) -> None:
-        self.now += 0.6
-        for name, instance in list(self.instances.items()):
-            if instance.state == "starting":
-                state = "failed" if instance.version in self.broken else "ready"
-                self.instances[name] = msgspec.structs.replace(instance, state=state, since=self.now, error="no")
-            elif instance.state == "draining":
-                del self.instances[name]
-
-    def settle(self, *desired: Wanted, rounds: int = 400) -> None:
-        for _ in range(rounds):
-            changes = plan(desired, self.rollouts, self.nodes, self.instances.values(), self.now)
-            transient = any(one.state in ("starting", "draining") for one in self.instances.values())
-            if changes.none and not transient and changes.look_again is None:
-                return
-            self.apply(changes)
-            self.advance()
-            for wanted in desired:
-                mine = [one for one in self.instances.values() if one.service == wanted.service]
-                working = [one for one in mine if one.state != "draining"]
-                self.most[wanted.service] = max(self.most[wanted.service], len(working))
-                ready = len(self.ready(wanted.service))
-                self.least_ready[wanted.service] = min(self.least_ready.get(wanted.service, ready), ready)
-        pytest.fail(f"does not converge: {changes}")
-
-
-def nodes(count: int, **labels: str) -> list[Node]:
-    return [Node(name=f"n{number}", labels=labels) for number in range(1, count + 1)]
+from arint.availability.model import Instance, Node, Rollout, Wanted
+from arint.availability.placement import plan
+from tests.availability.world import World, nodes
 
 
 def test_starts_what_is_wanted_at_once_and_spreads_by_load() -> None:
@@ -244,7 +176,7 @@ def test_scaling_down_takes_the_failed_first_then_from_the_crowded_node() -> Non
 
 
 def test_ten_thousand_instances_on_two_hundred_nodes_take_less_than_a_second() -> None:
-    desired = [Wanted(service=f"s{number}", version="v1", replicas=100, spread=True) for number in range(100)]
+    desired = [Wanted(service=f"s{number}", version="v1", replicas=100, spread="node") for number in range(100)]
     machines = nodes(200)
     begun = time.process_time()
     changes = plan(desired, {}, machines, [], 0.0)
@@ -259,77 +191,3 @@ def test_ten_thousand_instances_on_two_hundred_nodes_take_less_than_a_second() -
     second = time.process_time() - begun
     assert len(failover.start) == len(failover.stop) == 50
     assert max(first, second) < 1.0
-
-
-LABELS = st.sampled_from([{}, {"zone": "a"}, {"zone": "b"}])
-NODES = st.lists(st.builds(Node, name=st.sampled_from(["n1", "n2", "n3", "n4"]), labels=LABELS, alive=st.booleans(),
-                           cordoned=st.booleans()), max_size=4, unique_by=lambda node: node.name)
-WANTED = st.lists(st.builds(
-    Wanted, service=st.sampled_from(["a", "b"]), version=st.sampled_from(["v1", "v2"]), replicas=st.integers(0, 5),
-    mode=st.sampled_from(["replicated", "singleton", "every-node"]), labels=LABELS, spread=st.booleans(),
-    max_parallel=st.integers(1, 3), healthy_after=st.sampled_from([0.0, 1.0]), auto_revert=st.booleans(),
-    surge=st.booleans()), max_size=2, unique_by=lambda wanted: wanted.service)
-INSTANCES = st.lists(st.builds(
-    Instance, service=st.sampled_from(["a", "b", "gone"]), name=st.integers(1, 9).map(str),
-    version=st.sampled_from(["v1", "v2", "v0"]), node=st.sampled_from(["n1", "n2", "n3", "n4"]),
-    state=st.sampled_from(["starting", "ready", "failed", "draining"]), since=st.sampled_from([0.0, 9.5])),
-    max_size=8).map(lambda found: list({name.name: name for name in (
-        msgspec.structs.replace(one, name=f"{one.service}-{one.name}") for one in found)}.values()))
-ROLLOUTS = st.dictionaries(st.sampled_from(["a", "b", "gone"]), st.builds(
-    Rollout, stable=st.sampled_from(["", "v1", "v0"]), failed=st.sampled_from(["", "v2"])))
-
-
-def limit(wanted: Wanted, machines: list[Node]) -> int:
-    """The most instances that may ever be there."""
-    if wanted.mode == "every-node":
-        surge = wanted.max_parallel if wanted.surge else 0
-        return sum(permitted(wanted, node) for node in machines) * min(wanted.replicas, 1) + surge
-    count = min(wanted.replicas, 1) if wanted.mode == "singleton" else wanted.replicas
-    return count + (wanted.max_parallel if wanted.surge and wanted.mode != "singleton" else 0)
-
-
-@settings(max_examples=300, deadline=None)
-@given(WANTED, ROLLOUTS, NODES, INSTANCES)
-def test_a_step_never_exceeds_the_count_nor_starts_where_it_may_not(
-        desired: list[Wanted], rollouts: dict[str, Rollout], machines: list[Node], instances: list[Instance]) -> None:
-    changes = plan(desired, rollouts, machines, instances, 10.0)
-    assert changes == plan(list(reversed(desired)), rollouts, list(reversed(machines)),
-                           list(reversed(instances)), 10.0), "the order of what is given decides nothing"
-    by_name = {node.name: node for node in machines}
-    assert len({start.name for start in changes.start} | {one.name for one in instances}) == (
-        len(changes.start) + len(instances)), "a name means one process"
-    stopped = {stop.name for stop in changes.stop}
-    assert stopped <= {one.name for one in instances if one.state != "draining"}
-    for wanted in desired:
-        starts = [start for start in changes.start if start.service == wanted.service]
-        assert all(permitted(wanted, by_name[start.node]) for start in starts)
-        assert wanted.mode == "every-node" or not any(by_name[start.node].cordoned for start in starts)
-        before = [one for one in instances if one.service == wanted.service
-                  and one.state != "draining" and one.node in by_name and by_name[one.node].alive]
-        after = len([one for one in before if one.name not in stopped]) + len(starts)
-        assert after <= max(limit(wanted, machines), len(before))
-        if starts:
-            assert after <= limit(wanted, machines)
-
-
-@settings(max_examples=200, deadline=None)
-@given(WANTED, ROLLOUTS, NODES, INSTANCES, st.sets(st.sampled_from(["v1", "v2"])))
-def test_it_converges_and_then_asks_for_nothing(
-        desired: list[Wanted], rollouts: dict[str, Rollout], machines: list[Node], instances: list[Instance],
-        broken: set[str]) -> None:
-    world = World(machines, broken)
-    world.instances = {one.name: one for one in instances}
-    world.rollouts = dict(rollouts)
-    world.now = 10.0
-    world.settle(*desired)
-    for wanted in desired:
-        if wanted.version in broken or rollouts.get(wanted.service, Rollout()).failed == wanted.version:
-            continue
-        mine = [one for one in world.instances.values() if one.service == wanted.service]
-        places = [node for node in machines if permitted(wanted, node)]
-        if wanted.mode == "every-node":
-            assert sorted(one.node for one in mine) == sorted(
-                node.name for node in places if wanted.replicas)
-        elif any(not node.cordoned for node in places):
-            assert len(mine) == (min(wanted.replicas, 1) if wanted.mode == "singleton" else wanted.replicas)
-            assert {one.version for one in mine} <= {wanted.version}
