@@ -53,6 +53,23 @@ def complete_channel(ctx: typer.Context, incomplete: str) -> list[str]:
     return [name.partition("/")[2] for name in complete_resource(ctx, f"channel/{incomplete}") if "/" in name]
 
 
+def complete_service(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of services."""
+    return [name.partition("/")[2] for name in complete_resource(ctx, f"service/{incomplete}") if "/" in name]
+
+
+def complete_node(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of nodes."""
+    async def names(link: Link) -> list[str]:
+        from arint.store.keys import Keys
+
+        keys = Keys(link.config.cluster)
+        found, _ = await (await link.etcd()).range(keys.nodes_prefix, keys_only=True)
+        return [kv.key.removeprefix(keys.nodes_prefix) for kv in found]
+
+    return _starting(_asked(ctx, names), incomplete)
+
+
 def complete_secret(ctx: typer.Context, incomplete: str) -> list[str]:
     """Names of secrets."""
     return [name.partition("/")[2] for name in complete_resource(ctx, f"secret/{incomplete}") if "/" in name]

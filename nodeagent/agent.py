@@ -38,7 +38,7 @@ from nodeagent.metrics_page import MetricsPage
 from nodeagent.orders import Surroundings
 from nodeagent.placing import Placing
 from nodeagent.source import Source
-from nodeagent.status import agent_status, given_up, instance_status
+from nodeagent.status import agent_status, elsewhere, given_up, instance_status, served_by_all, working_nodes
 from nodeagent.sweeping import Sweeper
 from nodeagent.views import Views
 
@@ -71,6 +71,7 @@ class Agent:
         self._placing: Placing | None = None
         self._assigned_at = 0
         self._settled = 0
+        self._served = 0
         self._error = ""
         self._stop = asyncio.Event()
         self._metrics = MetricsPage(self._config.ports.metrics, self._measured)
@@ -154,7 +155,8 @@ class Agent:
             async def work(lease: Lease) -> None:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(_until_lost(lease), name="lease")
-                    tasks.create_task(membership.publish(views, self._crew.registrations), name="register")
+                    tasks.create_task(membership.publish(views, self._crew.registrations,
+                                                         self._standing), name="register")
                     tasks.create_task(self._lead_at_times(Election(
                         etcd, keys.election_prefix("placement"), lease, config.node.encode())), name="placement")
 
@@ -241,6 +243,21 @@ class Agent:
                             drained=record is not None and bool(record.drain), error=self._error,
                             metrics=self._metrics.url, limits=self._crew.limits)
 
+    def _cluster(self) -> AgentStatus:
+        """This node's status, with the instances of all nodes."""
+        status, views = self._status(), self._views
+        if views is None:
+            return status
+        instances = sorted([*status.instances, *elsewhere(views, self._config.node)], key=lambda one: one.instance)
+        return msgspec.structs.replace(status, instances=tuple(instances), nodes=working_nodes(views))
+
+    def _standing(self) -> tuple[int, int]:
+        """What other nodes are told: the change set that is served here, and for which all is placed (-1: others tell).
+        """
+        workers, placing = self._crew.workers.values(), self._placing
+        self._served = served_by_all(workers, self._crew.change_set, self._served)
+        return max(self._served, 0), placing.settled if placing is not None and placing.leading else -1
+
     def _change_set(self) -> int:
         """The newest change set by which everything was placed and had its orders.
 
@@ -252,7 +269,8 @@ class Agent:
         if placing.leading and self._assigned_at >= placing.settled_at:
             self._settled = max(self._settled, min(placing.settled, carried_out))
         elif not placing.leading and len(views.alive.snapshot) > 1:
-            self._settled = max(self._settled, carried_out)
+            leader = max((one.settled for one in views.alive.snapshot.values()), default=-1)
+            self._settled = max(self._settled, min(leader, carried_out))
         return self._settled
 
     def _measured(self) -> str:
@@ -267,6 +285,9 @@ class Agent:
             return
         if isinstance(question, Query) and question.what == "contracts":
             yield Contracts(dict(self._crew.contracts))
+            return
+        if isinstance(question, Query) and question.what == "cluster":
+            yield self._cluster()
             return
         yield self._status()
         while isinstance(question, Follow):

@@ -33,7 +33,7 @@ FIRST_LINE_WITHIN = 10.0
 class Query(msgspec.Struct, frozen=True, tag="query"):
     """A question with one answer."""
 
-    what: Literal["status", "contracts"]
+    what: Literal["status", "cluster", "contracts"]
 
 
 class Follow(msgspec.Struct, frozen=True, tag="follow"):

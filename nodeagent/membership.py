@@ -44,6 +44,7 @@ class Membership:
         self._bell = bell
         self._publisher = Publisher()
         self._since = time.time()
+        self._alive = Alive(node=record.name, pid=os.getpid(), since=self._since)
 
     @property
     def held(self) -> bool:
@@ -60,8 +61,8 @@ class Membership:
         async with lease:
             self._remember(lease.id)
             await self._introduce()
-            alive = Alive(node=self._record.name, pid=os.getpid(), since=self._since)
-            await self._etcd.put(self._keys.alive(self._record.name), msgspec.json.encode(alive), lease.id)
+            self._alive = Alive(node=self._record.name, pid=os.getpid(), since=self._since)
+            await self._tell_alive(self._alive, lease)
             log.info("lease %x %s", lease.id, "resumed" if lease.resumed else "granted")
             self.lease = lease
             self._bell.ring()
@@ -74,8 +75,11 @@ class Membership:
                 self._bell.ring()
 
     async def publish(self, views: Views, current: Callable[[Mapping[str, Registration]], Mapping[str, Registration]],
-                      ) -> None:
-        """Keep this node's instances registered under the lease, until cancelled. Raises LeaseLostError."""
+                      standing: Callable[[], tuple[int, int]]) -> None:
+        """Keep this node's instances registered under the lease, until cancelled. Raises LeaseLostError.
+
+        `standing`: the change set that is served here, and the one for which this node, if it leads, has placed all.
+        """
         lease = self.lease
         assert lease is not None
         known = views.local_instances(self._record.name)
@@ -86,6 +90,7 @@ class Membership:
             registrations = current(known)
             try:
                 await self._write_due(registrations, lease)
+                await self._tell_standing(standing(), lease)
             except LeaseLostError:
                 raise
             except NotFoundError as error:
@@ -106,6 +111,18 @@ class Membership:
         for one in gone:
             await self._etcd.delete(self._keys.instance(one.service, one.instance))
             self._publisher.deleted(one.instance)
+
+    async def _tell_standing(self, standing: tuple[int, int], lease: Lease) -> None:
+        """After the instances: who sees the change set sees them as they are under it."""
+        change_set, settled = standing
+        alive = msgspec.structs.replace(self._alive, change_set=change_set, settled=settled)
+        if alive != self._alive:
+            lease.check()
+            await self._tell_alive(alive, lease)
+
+    async def _tell_alive(self, alive: Alive, lease: Lease) -> None:
+        await self._etcd.put(self._keys.alive(self._record.name), msgspec.json.encode(alive), lease.id)
+        self._alive = alive
 
     def _earlier(self) -> int:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable
 
 from arint.availability.desired import RUNNER, SYSTEM
 from arint.engines.procfs import memory_bytes
@@ -34,6 +35,28 @@ def role_of(service: str) -> str:
     if service == RUNNER:
         return "runner"
     return "source" if service.startswith(SYSTEM) else "service"
+
+
+def elsewhere(views: Views, node: str) -> list[InstanceStatus]:
+    """What other nodes that live have registered."""
+    served = {one.node: one.change_set for one in views.alive.snapshot.values()}
+    return [InstanceStatus(instance=one.instance, service=one.service, role=role_of(one.service), node=one.node,
+                           state=one.state, version=one.version, change_set=served[one.node], pid=one.pid,
+                           processed=one.processed, failed=one.failed, dead=one.dead, accepted=one.accepted,
+                           in_flight=one.in_flight, error=one.error)
+            for one in views.instances.snapshot.values() if one.node != node and one.node in served]
+
+
+def working_nodes(views: Views) -> int:
+    """How many nodes run instances: they live, and are not drained."""
+    records = views.nodes.snapshot
+    return sum(one.node not in records or not records[one.node].drain for one in views.alive.snapshot.values())
+
+
+def served_by_all(workers: Iterable[Worker], change_set: int, before: int) -> int:
+    """The newest change set by which every worker here serves, or has failed; `before` while one is on its way."""
+    done = all(worker.change_set >= change_set and worker.registration().state != "starting" for worker in workers)
+    return change_set if done else before
 
 
 def given_up(views: Views, declared: dict[str, str], change_set: int, node: str) -> list[InstanceStatus]:

@@ -75,6 +75,8 @@ class AgentStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     """How instances are held to their limits: `cgroup` or `rlimits`."""
     limits_why: str = ""
     error: str = ""
+    nodes: int = 1
+    """Nodes that run instances, where the whole cluster was asked for."""
 
 
 class Contracts(msgspec.Struct, frozen=True):
@@ -107,6 +109,10 @@ class Agent:
     async def status(self, *, within: float = 5.0) -> AgentStatus:
         """Where the node stands. Raises UnreachableError, or TimedOutError after `within` seconds."""
         return await self._answer({"type": "query", "what": "status"}, AgentStatus, within)
+
+    async def cluster(self, *, within: float = 5.0) -> AgentStatus:
+        """As `status`, with the instances of all nodes: of others what they have registered. Raises as that does."""
+        return await self._answer({"type": "query", "what": "cluster"}, AgentStatus, within)
 
     async def _answer(self, question: dict[str, Any], kind: type[Answer], within: float) -> Answer:
         try:

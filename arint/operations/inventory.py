@@ -181,7 +181,9 @@ def _channel_status(channel: Channel, config: NodeConfig, status: AgentStatus | 
 
 
 def _service_status(service: Service, status: AgentStatus | None) -> dict[str, Any]:
-    found: dict[str, Any] = {"desired": service.replicas if service.mode == "replicated" else 1,
+    nodes = status.nodes if status is not None else 1
+    desired = service.replicas if service.mode == "replicated" else nodes if service.mode == "every-node" else 1
+    found: dict[str, Any] = {"desired": desired,
                              "version": service.code[:12]}
     if status is not None:
         mine = _instances(status, service.name)
@@ -202,7 +204,7 @@ def _instances(status: AgentStatus | None, service: str) -> list[InstanceStatus]
 async def _agent_status(link: Link) -> AgentStatus | None:
     """How things stand; None where no agent answers: what is declared can be read all the same."""
     try:
-        return await link.agent.status(within=1.0)
+        return await link.agent.cluster(within=1.0)
     except (UnreachableError, TimedOutError):
         return None
 

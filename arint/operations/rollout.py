@@ -35,14 +35,16 @@ async def wait_until_ready(link: Link, change_set: int, resources: Mapping[str, 
     """
     deadline = time.monotonic() + timeout
     said = ""
-    wanted = {service: count for service, count in wanted_instances(resources).items()
-              if concerned is None or service in concerned or service.startswith(_SYSTEM)}
     versions = {one.name: version_of(one) for one in resources.values() if isinstance(one, Service)}
+    canaries = {one.name: min(one.update.canary, one.replicas) for one in resources.values()
+                if isinstance(one, Service) and one.update.canary}
     while True:
-        status = await link.agent.status()
+        status = await link.agent.cluster()
+        wanted = {service: count for service, count in wanted_instances(resources, status.nodes).items()
+                  if concerned is None or service in concerned or service.startswith(_SYSTEM)}
         refuse_failed(status, change_set, wanted, versions, in_sources(link.home, sources or {}))
         late = late_instances(status, change_set, wanted) + missing_services(status, wanted)
-        late += earlier_versions(status, wanted, versions)
+        late += earlier_versions(status, wanted, versions, canaries)
         if not late and (status.change_set >= change_set or concerned is not None):
             progress(Step(f"change set {change_set} runs", done=True))
             return status
@@ -51,7 +53,8 @@ async def wait_until_ready(link: Link, change_set: int, resources: Mapping[str, 
             progress(Step(said := waiting))
         if time.monotonic() > deadline:
             raise TimedOutError(f"{waiting}, for {timeout:g} s", where=f"change set {change_set}",
-                                remedy="it is applied and goes on; arintctl status shows how it stands")
+                                remedy="it is applied and goes on; arintctl status shows how it stands, "
+                                       "arintctl service why NAME where its instances may run")
         await asyncio.sleep(look_again)
 
 
@@ -61,13 +64,20 @@ def services_in(resources: Mapping[str, Resource]) -> set[str]:
             | {f"{_SYSTEM}{one.transport}" for one in resources.values() if isinstance(one, Channel)})
 
 
-def wanted_instances(resources: Mapping[str, Resource]) -> dict[str, int]:
-    """How many instances of each service there shall be on one machine, the system's own included. Pure."""
-    found = {f"{_SYSTEM}{one.transport}": 1 for one in resources.values() if isinstance(one, Channel)}
+def wanted_instances(resources: Mapping[str, Resource], nodes: int = 1) -> dict[str, int]:
+    """How many instances of each service there shall be on so many nodes, the system's own included. Pure.
+
+    Of one that runs on every node with certain labels, at least one.
+    """
+    from arint.availability.desired import mode_of
+
+    found = {f"{_SYSTEM}{one.transport}": nodes if mode_of(one.transport) == "every-node" else 1
+             for one in resources.values() if isinstance(one, Channel)}
     for one in resources.values():
         if isinstance(one, Service):
-            found[one.name] = one.replicas if one.mode == "replicated" else 1
-    return {f"{_SYSTEM}runner": 1, **found}
+            everywhere = one.mode == "every-node" and not one.placement.labels
+            found[one.name] = one.replicas if one.mode == "replicated" else nodes if everywhere else 1
+    return {f"{_SYSTEM}runner": nodes, **found}
 
 
 def missing_services(status: AgentStatus, wanted: Mapping[str, int]) -> list[str]:
@@ -86,10 +96,17 @@ def late_instances(status: AgentStatus, change_set: int, wanted: Collection[str]
             and (item.state != "ready" or item.change_set < change_set)]
 
 
-def earlier_versions(status: AgentStatus, wanted: Collection[str], versions: Mapping[str, str]) -> list[str]:
-    """The instances that still serve in another version than their service shall be. Pure."""
+def earlier_versions(status: AgentStatus, wanted: Collection[str], versions: Mapping[str, str],
+                     canaries: Mapping[str, int] = {}) -> list[str]:
+    """The instances that still serve in another version than their service shall be. Pure.
+
+    `canaries`: services of which so many need be of the new version; the others wait until somebody promotes it.
+    """
+    updated = Counter(item.service for item in status.instances
+                      if item.state == "ready" and item.version == versions.get(item.service))
+    tried = {service for service, count in canaries.items() if updated[service] >= count}
     return [item.instance for item in status.instances
-            if item.state != "draining" and item.service in wanted
+            if item.state != "draining" and item.service in wanted and item.service not in tried
             and item.version != versions.get(item.service, item.version)]
 
 

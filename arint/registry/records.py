@@ -33,11 +33,24 @@ class NodeRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class Alive(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A node that lives; leased. `since` is when its agent started, in seconds since the epoch."""
+    """A node that lives; leased. `since` is when its agent started, in seconds since the epoch.
+
+    `change_set`: the newest one by which all that is assigned to it serves. `settled`: of the node that leads, the
+    newest one for which nothing is left to be placed or replaced; -1 for all others.
+    """
 
     node: str
     pid: int = 0
     since: float = 0.0
+    change_set: int = 0
+    settled: int = -1
+
+
+class Near(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """How far other nodes are from this one, in seconds for a round trip; leased. Those not reached are left out."""
+
+    node: str
+    seconds: dict[str, float] = {}
 
 
 class Assignment(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

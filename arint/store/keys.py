@@ -7,6 +7,7 @@
     /arint/<cluster>/z/sets/<number>                      change sets
     /arint/<cluster>/z/resources/<Kind>/<name>/<revision> what they name
     /arint/<cluster>/z/nodes/<node>  z/alive/<node>       permanent; leased
+    /arint/<cluster>/z/near/<node>                        leased
     /arint/<cluster>/z/rollouts/<service>
     /arint/<cluster>/z/assignments/<node>/<instance>
     /arint/<cluster>/z/instances/<service>/<instance>     leased
@@ -39,6 +40,7 @@ class Keys:
         self.resources_prefix = f"{self.shared}resources/"
         self.nodes_prefix = f"{self.shared}nodes/"
         self.alive_prefix = f"{self.shared}alive/"
+        self.near_prefix = f"{self.shared}near/"
         self.rollouts_prefix = f"{self.shared}rollouts/"
         self.owners_prefix = f"{self.shared}owners/"
         self.secrets_prefix = f"{self.restricted}secrets/"
@@ -78,6 +80,10 @@ class Keys:
     def alive(self, node: str) -> str:
         """There as long as the node's lease."""
         return f"{self.alive_prefix}{_part(node)}"
+
+    def near(self, node: str) -> str:
+        """How far the other nodes are from this one."""
+        return f"{self.near_prefix}{_part(node)}"
 
     def rollout(self, service: str) -> str:
         """The stable and the failed version of a service."""
