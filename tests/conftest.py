@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +15,10 @@ from tests.databases import DatabaseServer, MariaServer, Missing, PostgresServer
 from tests.servers import EtcdServer, NatsServer, Server, etcd_members
 
 S = TypeVar("S", bound=Server)
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Started in the background by a shell: what tests start would ignore Ctrl-C for good, and never end by it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

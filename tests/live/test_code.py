@@ -272,7 +272,7 @@ class Dev:
     def __init__(self, system: System, folder: str) -> None:
         self.events: list[dict[str, Any]] = []
         self._process = system.begin("dev", folder, "-o", "json")
-        self._reader = threading.Thread(target=self._read)
+        self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self) -> None:
@@ -291,12 +291,16 @@ class Dev:
     def end(self) -> int:
         import signal
 
-        self._process.send_signal(signal.SIGINT)
-        self._reader.join(10.0)
-        code = self._process.wait(10.0)
-        for stream in (self._process.stdout, self._process.stderr):
-            assert stream is not None
-            stream.close()
+        try:
+            self._process.send_signal(signal.SIGINT)
+            code = self._process.wait(20.0)
+        finally:
+            self._process.kill()
+            self._process.wait()
+            self._reader.join(10.0)
+            for stream in (self._process.stdout, self._process.stderr):
+                assert stream is not None
+                stream.close()
         return code
 
 
