@@ -44,6 +44,7 @@ CATALOGUE: dict[str, Entry] = {
     "service": Entry("service", "Services: list, explain, restart and scale them; promote or abort a canary.",
                      is_noun=True),
     "secret": Entry("secret", "Secrets: set one, list them, seal them anew. No command prints a value.", is_noun=True),
+    "engine": Entry("engine", "Engines: list etcd's and nats-server's programs; fetch a newer etcd.", is_noun=True),
     "context": Entry("context", "Contexts: which cluster arintctl speaks to.", is_noun=True),
     "overview": Entry("console", "Show what the console shows, once: services, throughput, failures."),
     "console": Entry("console", "Open the console: a live overview in the terminal."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,9 @@ from typing import Any, TypeVar
 
 import pytest
 
+from arint.engines.fetch import fetch_engine, newest_fetched
+from arint.engines.find import Program
+from arint.errors import ArintError
 from arint.home import Home
 from arint.security.ca import ensure_pki
 from tests.databases import DatabaseServer, MariaServer, Missing, PostgresServer, started
@@ -67,6 +71,25 @@ def etcd_cluster(tmp_path: Path) -> Iterator[list[EtcdServer]]:
     finally:
         for member in members:
             member.close()
+
+
+@pytest.fixture(scope="session")
+def cluster_etcd() -> Program:
+    """An etcd that may run in a cluster of several members: Debian's, fetched once into a cache of the tests.
+
+    Name it to others with ARINT_ETCD. Skips where apt cannot fetch it.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "arint-tests"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(cache))
+        patch.delenv("ARINT_ETCD", raising=False)
+        try:
+            fetch_engine("etcd")
+        except ArintError as error:
+            pytest.skip(str(error))
+        found = newest_fetched()
+    assert found is not None
+    return found
 
 
 @pytest.fixture

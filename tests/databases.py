@@ -7,19 +7,17 @@ most once a test process, when a test first asks for it, and leaves nothing behi
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
-import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
+from arint.engines.apt import Apt, held
+from arint.errors import ArintError
 from arint.ports import free_port
 from tests.servers import Server
 
@@ -206,53 +204,25 @@ def _maria_programs() -> Path:
     """Debian's MariaDB, downloaded and unpacked once into the user's cache; the system's packages stay as they are."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "arint-tests/mariadb"
     cache.mkdir(parents=True, exist_ok=True)
-    with _locked(cache / "lock"):
+    with held(cache / "lock"):
         programs = cache / "root"
         if not programs.exists():
-            if not shutil.which("apt-get"):
-                raise Missing("MariaDB comes from Debian's packages, and there is no apt-get")
-            _fetch_maria(cache)
+            try:
+                apt = Apt(cache)
+                apt.refresh()
+                apt.unpack(apt.with_missing("mariadb-server-core"), programs)
+                apt.forget()
+            except ArintError as error:
+                raise Missing(f"MariaDB comes from Debian's packages: {error}") from error
     return programs
 
 
-def _fetch_maria(cache: Path) -> None:
-    try:
-        _download_maria(cache, [])
-    except Missing:  # no list of packages yet, or an old one: an own one, since the system's is not ours
-        for name in ("lists/partial", "archives/partial"):
-            (cache / name).mkdir(parents=True, exist_ok=True)
-        own = ["-o", f"Dir::State::lists={cache / 'lists'}", "-o", f"Dir::Cache={cache}",
-               "-o", "APT::Sandbox::User=root"]
-        _run(["apt-get", *own, "update"])
-        _download_maria(cache, own)
-        shutil.rmtree(cache / "lists")
-
-
-def _download_maria(cache: Path, options: list[str]) -> None:
-    told = _run(["apt-get", *options, "install", "--simulate", "--no-install-recommends", "mariadb-server-core"])
-    names = re.findall(r"^Inst (\S+)", told, re.MULTILINE) or ["mariadb-server-core"]
-    with tempfile.TemporaryDirectory(dir=cache) as folder:
-        _run(["apt-get", *options, "-o", "APT::Sandbox::User=root", "download", *names], cwd=folder)
-        unpacked = Path(folder) / "root"
-        for package in Path(folder).glob("*.deb"):
-            _run(["dpkg-deb", "-x", str(package), str(unpacked)])
-        unpacked.rename(cache / "root")
-
-
-def _run(argv: list[str], *, env: dict[str, str] | None = None, text: str | None = None,
-         cwd: str | None = None) -> str:
+def _run(argv: list[str], *, env: dict[str, str] | None = None, text: str | None = None) -> str:
     try:
         done = subprocess.run(argv, input=text, capture_output=True, text=True, timeout=_LARGEST_STEP, check=False,
-                              env={**os.environ, "LC_ALL": "C.UTF-8", **(env or {})}, cwd=cwd)
+                              env={**os.environ, "LC_ALL": "C.UTF-8", **(env or {})})
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Missing(f"{argv[0]}: {error}") from error
     if done.returncode:
         raise Missing(f"{' '.join(argv)[:200]} failed: {done.stderr[-1000:]}")
     return done.stdout
-
-
-@contextmanager
-def _locked(file: Path) -> Iterator[None]:
-    with file.open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        yield

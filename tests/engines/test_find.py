@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from arint.engines.find import find_etcd, find_nats
+from arint.engines.find import fetched_folder, find_etcd, find_nats
 from arint.errors import NotFoundError, NotValidError
+from arint.operations.engines import list_engines
 
 
 def program(folder: Path, name: str, version: str) -> Path:
@@ -20,7 +21,8 @@ def program(folder: Path, name: str, version: str) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def bare(monkeypatch: pytest.MonkeyPatch) -> None:
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("ARINT_ETCD", raising=False)
     monkeypatch.delenv("ARINT_NATS", raising=False)
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
@@ -55,6 +57,29 @@ def test_on_the_path_but_too_old_is_passed_over(tmp_path: Path, monkeypatch: pyt
     assert "embedded" in find_etcd().why
 
 
+def fetched(version: str) -> Path:
+    folder = fetched_folder() / f"etcd-{version}-4"
+    folder.mkdir(parents=True)
+    return program(folder, "etcd", version)
+
+
+def test_the_newest_fetched_one_goes_before_the_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched("3.5.9")  # which is too old
+    fetched("3.5.16")
+    newest = fetched("3.5.100")
+    assert find_etcd(members=3) == (str(newest), (3, 5, 100), "fetched from Debian")
+    monkeypatch.setattr("sys.base_prefix", str(tmp_path / "bundle/python"))
+    (tmp_path / "bundle").mkdir()
+    assert find_etcd().path == str(newest)
+    bundled = program(tmp_path / "bundle/engines", "etcd", "3.5.30")
+    assert find_etcd() == (str(bundled), (3, 5, 30), "from the bundle")
+    rows = [row for row in list_engines() if row.engine == "etcd"]
+    assert [(row.version, row.used, row.reason) for row in rows] == [
+        ("3.5.30", True, "the first that does"), ("3.5.100", False, "another goes first"),
+        ("3.5.16", False, "another goes first"), ("3.5.9", False, "older than 3.5.16"),
+        ("3.5.1", False, "another goes first")]
+
+
 def test_named_by_the_user_goes_before_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program(tmp_path / "path", "etcd", "3.5.30")
     file = program(tmp_path / "named", "my-etcd", "3.4.23")
@@ -74,5 +99,5 @@ def test_named_but_wrong_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_the_embedded_etcd_is_refused_in_a_cluster_of_several() -> None:
-    with pytest.raises(NotValidError, match=r"3\.5\.1.*ARINT_ETCD"):
+    with pytest.raises(NotValidError, match=r"3\.5\.1.*engine fetch etcd.*ARINT_ETCD"):
         find_etcd(members=3)
