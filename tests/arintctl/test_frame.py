@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 
 from arint.version import VERSION
-from arintctl import contexts
-from arintctl.app import build
+from arintctl import contexts, reference
 from arintctl.catalogue import CATALOGUE
 from arintctl.output import Column, Table, aligned
 from arintctl.text import clock, lasting, octets_text, printable
@@ -37,12 +36,7 @@ def arintctl(environment: dict[str, str], *words: str) -> subprocess.CompletedPr
 
 def commands() -> list[tuple[str, Any]]:
     """Every command with its whole name."""
-    root, found = build(), []
-    for word in CATALOGUE:
-        command = root.get_command(None, word)
-        verbs = getattr(command, "commands", None)
-        found += [(f"{word} {name}", verb) for name, verb in verbs.items()] if verbs else [(word, command)]
-    return found
+    return list(reference.leaves())
 
 
 @pytest.mark.parametrize(("name", "command"), commands(), ids=lambda value: value if isinstance(value, str) else "")
