@@ -235,6 +235,10 @@ class Agent:
             configuration = self._source.configuration
             declared = {service.name: version_of(service) for service in configuration.services.values()}
             instances += given_up(self._views, declared, configuration.number, self._config.node)
+            there = {(one.service, one.version) for one in instances}
+            instances += [msgspec.structs.replace(instance_status(one, self._config.node), state="failed")
+                          for service, one in self._crew.failures.items()
+                          if declared.get(service) == one.version and (service, one.version) not in there]
         member = self._membership is not None and self._membership.lease is not None
         record = self._views.nodes.snapshot.get(self._config.node) if self._views is not None else None
         engines = [keeper.status() for keeper in self._engines]

@@ -60,6 +60,8 @@ class Crew:
         self._bell = bell
         self._grace = grace
         self._packages = Packages(home, bell)
+        self.failures: dict[str, Worker] = {}
+        """By service, the last that left because it had failed: it may be gone before its rollout tells of it."""
         self._running: dict[str, asyncio.Task[None]] = {}
         self._drains: dict[str, asyncio.Task[None]] = {}
         self._fences = Fences(home.path)
@@ -104,6 +106,7 @@ class Crew:
             await self._bring_up(assigned[name], source)
         source.forget(assigned.values())
         self.contracts = {name: one for name, one in self.contracts.items() if name in source.configuration.services}
+        self.failures = {name: one for name, one in self.failures.items() if name in source.configuration.services}
         self.change_set = source.configuration.number
 
     def registrations(self, known: Mapping[str, Registration]) -> dict[str, Registration]:
@@ -236,6 +239,8 @@ class Crew:
     def _leave(self, name: str, *, grace: float | None = None) -> None:
         worker = self.workers.pop(name)
         self.leaving[name] = worker
+        if worker.task.service and worker.registration().state == "failed":
+            self.failures[worker.task.service] = worker
         self._drains[name] = asyncio.create_task(self._drain(worker, self._grace if grace is None else grace),
                                                  name=f"drain {name}")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from arint.engines.fetch import fetch_engine, newest_fetched
 from arint.engines.find import Program
@@ -23,6 +24,10 @@ S = TypeVar("S", bound=Server)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started in the background by a shell: what tests start would ignore Ctrl-C for good, and never end by it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A loaded machine makes an example slow, or the making of examples: that is no finding.
+settings.register_profile("arint", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("arint")
 
 
 @pytest.fixture(scope="session")

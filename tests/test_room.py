@@ -6,6 +6,7 @@ import asyncio
 import random
 
 from arint.room import Room, Stay
+from tests.patience import PATIENCE
 
 
 async def test_never_more_than_there_is_whoever_leaves_early() -> None:
@@ -60,6 +61,6 @@ async def test_bodies_and_answers_do_not_wait_for_each_other() -> None:
         stay.end()
         stay.end()
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await asyncio.gather(*(attempt() for _ in range(20)))
     assert await bodies.enter(100) == await answers.enter(100) == 100

@@ -47,7 +47,8 @@ class Expression:
     def evaluate(self, state: State) -> Any:
         """Its value. Raises RejectedError where the message does not have what it speaks of."""
         try:
-            return self._program.execute({name: self._value(name, state) for name in self._names})
+            value = self._program.execute({name: self._value(name, state) for name in self._names})
+            return _in_order(value) if isinstance(value, dict | list) else value
         except RejectedError:
             raise
         except KeyError as error:
@@ -75,6 +76,17 @@ class Expression:
         if name == "vars":
             return state.variables
         return state.headers if name == "headers" else state.error
+
+
+def _in_order(value: Any) -> Any:
+    """A value whose maps are in the order of their keys.
+
+    CEL's maps have none: one that was taken from a message comes back in another order each time. But what is done
+    again must be the same again, and what a key of a group or of an order is written from, too.
+    """
+    if isinstance(value, dict):
+        return {key: _in_order(value[key]) for key in sorted(value, key=lambda key: (type(key).__name__, key))}
+    return [_in_order(item) for item in value] if isinstance(value, list) else value
 
 
 class Template:

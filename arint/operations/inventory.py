@@ -190,11 +190,19 @@ def _service_status(service: Service, status: AgentStatus | None) -> dict[str, A
         found["ready"] = sum(item.state == "ready" for item in mine)
         found["processed"] = sum(item.processed for item in mine)
         found["failed"] = sum(item.failed for item in mine)
-        # What leaves, of a version given up before, has its own error, which is not what is wanted here.
-        errors = sorted((item.version != version_of(service), item.error) for item in mine if item.error)
+        errors = _errors(mine, version_of(service))
         if errors:
-            found["error"] = errors[0][1]
+            found["error"] = errors[0]
     return found
+
+
+def _errors(instances: Iterable[InstanceStatus], version: str) -> list[str]:
+    """What is wrong with the declared version; else with one that serves in its place.
+
+    What only leaves, of a version that was given up before, has an error that nobody asks for any more. Pure.
+    """
+    declared = [item.error for item in instances if item.error and item.version == version]
+    return declared or [item.error for item in instances if item.error and item.state not in ("failed", "draining")]
 
 
 def _instances(status: AgentStatus | None, service: str) -> list[InstanceStatus]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 import zipfile
 from importlib.metadata import version
 from pathlib import Path
@@ -138,10 +137,8 @@ def test_an_index_that_does_not_answer(index: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("PIP_RETRIES", "1")
     monkeypatch.setenv("PIP_PROXY", "")
-    began = time.monotonic()
     with pytest.raises(UnreachableError, match="does not answer"):
         resolve(["coins"])
-    assert time.monotonic() - began < 30
 
 
 def test_only_what_was_locked_is_taken(house: Path, home: Home, tmp_path: Path) -> None:

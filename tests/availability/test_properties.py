@@ -54,7 +54,7 @@ def limit(wanted: Wanted, rollout: Rollout, machines: Sequence[Node]) -> int:
     return wanted.count + wanted.max_parallel + canaries
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(WANTED, ROLLOUTS, NODES, INSTANCES)
 def test_a_step_never_exceeds_the_count_nor_starts_where_it_may_not(
         desired: list[Wanted], rollouts: dict[str, Rollout], machines: list[Node], instances: list[Instance]) -> None:
@@ -80,7 +80,7 @@ def test_a_step_never_exceeds_the_count_nor_starts_where_it_may_not(
             assert after <= most
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(WANTED, ROLLOUTS, NODES, INSTANCES)
 def test_no_start_takes_room_that_is_not_there_nor_stands_beside_what_it_is_kept_from(
         desired: list[Wanted], rollouts: dict[str, Rollout], machines: list[Node], instances: list[Instance]) -> None:
@@ -110,7 +110,7 @@ def test_no_start_takes_room_that_is_not_there_nor_stands_beside_what_it_is_kept
                 assert own + beside <= have + 1e-9
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(WANTED, ROLLOUTS, NODES, INSTANCES, st.sets(st.sampled_from(["v1", "v2"])))
 def test_it_converges_and_then_asks_for_nothing(
         desired: list[Wanted], rollouts: dict[str, Rollout], machines: list[Node], instances: list[Instance],
@@ -137,7 +137,7 @@ def test_it_converges_and_then_asks_for_nothing(
             assert not old or not takes, "an old one only stays where no node takes the new"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(WANTED, NODES, st.data())
 def test_nothing_moves_without_a_reason(desired: list[Wanted], machines: list[Node], data: st.DataObject) -> None:
     """Once all is settled: a node that comes, or is cordoned, moves nothing; one that dies, only what it ran."""
@@ -156,7 +156,7 @@ def test_nothing_moves_without_a_reason(desired: list[Wanted], machines: list[No
         assert {stop.name for stop in changes.stop} == {one.name for one in standing if one.node == dead}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(WANTED, NODES, st.data())
 def test_a_drain_ends_with_an_empty_node_or_with_what_no_other_takes(
         desired: list[Wanted], machines: list[Node], data: st.DataObject) -> None:
@@ -181,7 +181,7 @@ def test_a_drain_ends_with_an_empty_node_or_with_what_no_other_takes(
         assert all(refusal(wanted, node, board, Counter()) for node in world.nodes)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(WANTED, ROLLOUTS, NODES, INSTANCES)
 def test_an_explanation_tells_what_the_plan_does(desired: list[Wanted], rollouts: dict[str, Rollout],
                                                  machines: list[Node], instances: list[Instance]) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from arint.bus.connection import Bus
 from arint.runtime.control import BusSettings
+from tests.patience import PATIENCE
 from tests.servers import NatsServer
 
 
@@ -17,7 +18,7 @@ def settings_of(server: NatsServer) -> BusSettings:
     return BusSettings((server.server,), *(map(str, (pem.ca, pem.certificate, pem.key)) if pem else ("", "", "")))
 
 
-async def _until(condition: Callable[[], bool | Awaitable[bool]], timeout: float = 20.0) -> None:
+async def _until(condition: Callable[[], bool | Awaitable[bool]], timeout: float = PATIENCE) -> None:
     async with asyncio.timeout(timeout):
         while True:
             result = condition()

@@ -8,6 +8,7 @@ from arint.bus.committer import Committer
 from arint.bus.connection import Bus
 from arint.bus.consumer import PullConsumer
 from arint.message import ENVELOPE_HEADER, Message, encode_envelope
+from tests.patience import PATIENCE
 
 FLOW, STREAM = "orders", "F-orders"
 
@@ -59,7 +60,7 @@ async def test_what_comes_in_is_the_message_that_was_stored(bus, stream):
     committer = Committer(bus, STREAM)
     stored = await committer.store(f"m.{sent.root}.{sent.id}.0.orders.start", sent.body,
                                    {ENVELOPE_HEADER: encode_envelope(sent)})
-    incoming = await asyncio.wait_for(got, 5)
+    incoming = await asyncio.wait_for(got, PATIENCE)
     assert incoming.message() == sent
     assert (incoming.place.stage, incoming.delivered, incoming.stream_sequence) == ("start", 1, stored.sequence)
     assert abs(incoming.published - sent.created) < 60

@@ -5,6 +5,7 @@ import pytest
 from arint.bus import requests, subjects
 from arint.errors import MessageError, RejectedError, TimedOutError, UnreachableError
 from arint.message import Message
+from tests.patience import PATIENCE
 
 SUBJECT = subjects.rpc("price")
 
@@ -51,5 +52,5 @@ async def test_nobody_and_nothing_in_time(bus):
     subscription = await requests.answer(bus, SUBJECT, answerer)
     with pytest.raises(TimedOutError):
         await requests.ask(bus, SUBJECT, Message.new(b""), 0.2)
-    await asyncio.wait_for(ended.wait(), 5)  # the work ends with the deadline too
+    await asyncio.wait_for(ended.wait(), PATIENCE)  # the work ends with the deadline too
     await subscription.close()

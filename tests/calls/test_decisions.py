@@ -33,7 +33,7 @@ every_frame = st.one_of(
     st.builds(Hello, st.text(), numbers, st.booleans()), st.builds(Leaving))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(every_frame, max_size=8), st.lists(st.integers(1, 200), max_size=40))
 def test_frames_are_read_in_whatever_pieces_they_come(sent: list[frames.Frame], cuts: list[int]) -> None:
     data = b"".join(map(frames.encode, sent))
@@ -44,7 +44,7 @@ def test_frames_are_read_in_whatever_pieces_they_come(sent: list[frames.Frame], 
     assert found == sent
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.binary(max_size=50), max_size=10))
 def test_what_is_no_frame_is_told_and_never_a_crash(pieces: list[bytes]) -> None:
     reader = Reader()
@@ -98,7 +98,7 @@ def test_a_target_that_stands_still_is_given_little_and_is_tried_again() -> None
     assert [admission.refused_for(now + 5, 1.0)] == [0.0]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 3), st.floats(0.01, 10)), max_size=200))
 def test_few_are_always_taken_and_never_more_than_most(steps: list[tuple[bool, float, float]]) -> None:
     admission, now = Admission(), 0.0
@@ -115,7 +115,7 @@ def test_few_are_always_taken_and_never_more_than_most(steps: list[tuple[bool, f
         assert 0 <= admission.in_flight <= 40
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.sampled_from(["3/s", "10/s", "60/m"]), st.lists(st.floats(0, 0.7), max_size=100))
 def test_a_rate_holds_in_every_period_and_what_it_refuses_may_come_later(text: str, pauses: list[float]) -> None:
     rate, now, taken = Rate(text), 0.0, []

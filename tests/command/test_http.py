@@ -15,6 +15,7 @@ from arint.command.frames import ProgramError
 from arint.command.service import CommandService
 from arint.errors import ArintError, RejectedError, SystemUnavailableError, TimedOutError
 from tests.command.programs import command_in, given, service_of, write
+from tests.patience import PATIENCE
 
 SERVER = '''
 import base64, json, os, signal, socketserver, sys, time
@@ -75,7 +76,7 @@ async def server(tmp_path: Path) -> AsyncIterator[CommandService]:
 
 
 async def ask(command: CommandService, body: bytes | str, **fields: object) -> bytes:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         return (await command.handle(*given(body, **fields))).message.body
 
 

@@ -18,6 +18,7 @@ from arint.command.service import CommandService
 from arint.errors import ArintError, NotFoundError, RejectedError, SystemUnavailableError, TimedOutError
 from arint.resources.kinds import SecretReference
 from tests.command.programs import ECHO, command_in, given, service_of, write
+from tests.patience import PATIENCE
 
 
 @asynccontextmanager
@@ -37,11 +38,11 @@ async def echo(tmp_path: Path) -> AsyncIterator[CommandService]:
 
 
 async def ask(command: CommandService, body: bytes | str, **fields: object) -> bytes:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         return (await command.handle(*given(body, **fields))).message.body
 
 
-async def until(true: Callable[[], object], within: float = 10.0) -> None:
+async def until(true: Callable[[], object], within: float = PATIENCE) -> None:
     deadline = time.monotonic() + within
     while not true():
         assert time.monotonic() < deadline, "not in time"

@@ -11,6 +11,7 @@ import pytest
 from arint.engines.logs import keep_logs_small, rotate
 from arint.engines.process import Process
 from arint.home import Home
+from tests.patience import PATIENCE
 
 
 def test_rotate_keeps_the_end_and_a_bounded_number(tmp_path: Path) -> None:
@@ -46,7 +47,7 @@ async def test_a_process_that_prints_a_gigabyte(tmp_path: Path) -> None:
         most = max(most, sum(file.stat().st_blocks * 512 for file in home.log.iterdir()))
         await asyncio.sleep(0.01)
     assert process.exit_code == 0
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while (home.log / "chatty.log").stat().st_size > 1024**2:
             await asyncio.sleep(0.01)
     keeper.cancel()

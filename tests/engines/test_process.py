@@ -16,6 +16,7 @@ from arint.engines.process import MARK, Backoff, Process, keep_running
 from arint.engines.procfs import read_stat, start_time
 from arint.errors import NotFoundError
 from arint.home import Home
+from tests.patience import PATIENCE
 
 SLEEPER = (sys.executable, "-c", "import time; print('up', flush=True); time.sleep(300)")
 STUBBORN = (sys.executable, "-c",
@@ -25,14 +26,14 @@ PARENT = (sys.executable, "-c",
           "import subprocess, time; print(subprocess.Popen(['sleep', '300']).pid, flush=True); time.sleep(300)")
 
 
-async def printed(process: Process, deadline: float = 10.0) -> str:
+async def printed(process: Process, deadline: float = PATIENCE) -> str:
     async with asyncio.timeout(deadline):
         while not process.log_tail().endswith("\n"):
             await asyncio.sleep(0.01)
     return process.log_tail()
 
 
-async def gone(pid: int, deadline: float = 10.0) -> None:
+async def gone(pid: int, deadline: float = PATIENCE) -> None:
     async with asyncio.timeout(deadline):
         while start_time(pid) is not None:
             await asyncio.sleep(0.01)
@@ -86,7 +87,7 @@ async def test_stopped_process_can_be_stopped(sleeper: Process) -> None:
     sleeper.start()
     await printed(sleeper)
     sleeper.send(signal.SIGSTOP)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while (stat := read_stat(sleeper.pid or 0)) is None or stat.state != "T":
             await asyncio.sleep(0.01)
     assert not await sleeper.stop(grace=0.2)
@@ -215,7 +216,7 @@ async def test_keep_running_starts_again_and_leaves_it_at_the_end(home: Home, sl
         sleeper, backoff=Backoff(first=0.01), on_started=lambda: starts.append(sleeper.pid),
         on_ended=lambda code, delay: ends.append(code)))
     for round_ in range(1, 4):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while len(starts) < round_:
                 await asyncio.sleep(0.01)
         if round_ < 3:
@@ -253,7 +254,7 @@ def test_works_on_uvloop_beside_grpc(home: Home) -> None:
             for _ in range(5):
                 process = Process(home, "quick", [sys.executable, "-c", "print('up')"])
                 process.start()
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(PATIENCE):
                     assert await process.wait() == 0
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

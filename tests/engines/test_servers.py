@@ -16,6 +16,7 @@ from arint.engines.find import Program
 from arint.engines.nats import Nats, ask_jetstream
 from arint.errors import TimedOutError, UnreachableError
 from arint.home import Home
+from tests.patience import PATIENCE
 from tests.servers import EtcdServer, NatsServer, node_config, prepared_home
 
 
@@ -168,7 +169,7 @@ async def test_broker_with_a_client_still_stops_in_time(home: Home) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", engine._config.ports.nats)
     try:
         await reader.readline()
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(PATIENCE):
             assert await engine.stop(6)
     finally:
         engine.process.kill()

@@ -12,6 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.patience import PATIENCE
+
 PARTNER = Path(__file__).parents[2] / "examples/orders/partner.py"
 Start = Callable[..., httpx.Client]
 
@@ -76,7 +78,7 @@ def test_modes(start: Start) -> None:
 
 def test_it_comes_back_by_schedule(start: Start) -> None:
     client = start("--schedule", "failing:0.5,ok")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     assert client.get("/health").status_code == 503
     while client.get("/health").status_code != 200:
         assert time.monotonic() < deadline

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from arint.flows import check_steps
@@ -111,7 +111,6 @@ def test_mistakes_are_told_at_their_place(spec, path, words):
 bodies = st.lists(st.integers() | st.text() | st.lists(st.integers(), max_size=3), min_size=2, max_size=20)
 
 
-@settings(deadline=None)
 @given(bodies, st.data())
 def test_members_made_one_on_the_way_change_nothing(items, data):
     step = Aggregate(AggregateSpec(size=3))

@@ -12,6 +12,7 @@ from arint import plugins
 from arint.errors import RejectedError
 from arint.flows import PureStep, State, StepError, check_steps
 from arint.flows.expressions import Template, expression
+from arint.flows.json_text import write_json
 from arint.message import Message
 from arint.resources.kinds import Flow
 from arint.testing import FlowTest
@@ -55,6 +56,15 @@ def test_templates(text):
             Template(text)
         return
     assert Template(text).fill(state) == text.replace("{{ body.a }}", "1").replace("{{ body.b }}", "x")
+
+
+@given(st.dictionaries(st.text(max_size=3), st.dictionaries(st.text(max_size=3), st.integers(0, 9))))
+def test_a_map_comes_out_in_one_order(body):
+    wanted = {key: dict(sorted(inner.items())) for key, inner in sorted(body.items())}
+    state = State(Message(), "t", "start", None)
+    state.body = body
+    assert [Template("{{ body }} {{ [body] }}").fill(state) for _ in range(3)] == [
+        f"{write_json(wanted).decode()} {write_json([wanted]).decode()}"] * 3
 
 
 def test_cel_errors_are_rejections():

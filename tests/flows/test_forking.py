@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from arint.errors import RejectedError
@@ -95,7 +95,6 @@ def test_a_split_first_is_done_in_the_first_stage_and_its_parts_begin_at_the_nex
     assert set(program.stages) == {"start", "0-part", "2-call-x"}
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers() | st.text() | st.dictionaries(st.text(), st.integers()), max_size=30), st.integers(1, 7))
 def test_doing_a_split_again_makes_the_same_messages(items, batch):
     program = compile_flow(Flow(name="t", steps=[{"split": {"each": "body.items", "batch": batch}}]), {})

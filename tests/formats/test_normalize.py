@@ -63,7 +63,7 @@ def test_locales(locale: str, number: str, day: str) -> None:
     assert one("2024-05-31", locale, type="date") == "2024-05-31"
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(-10**12, 10**12), st.sampled_from(sorted(LOCALES)))
 def test_a_number_written_with_a_locales_signs_is_read_again(cents: int, name: str) -> None:
     locale = LOCALES[name]

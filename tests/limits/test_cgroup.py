@@ -17,6 +17,7 @@ from arint.limits import cgroup
 from arint.limits.ceiling import Ceiling
 from arint.limits.cgroup import Group, Groups, find
 from arint.limits.fence import Fences, GroupFence
+from tests.patience import PATIENCE
 
 LEAK = "kept = []\nwhile True: kept.append(bytearray(2**20))"
 
@@ -115,7 +116,7 @@ def real(tmp_path: Path) -> Iterator[Groups]:
     assert not groups.parent.exists()
 
 
-async def ended(process: Process, within: float = 20.0) -> None:
+async def ended(process: Process, within: float = PATIENCE) -> None:
     async with asyncio.timeout(within):
         await process.wait()
 
@@ -141,12 +142,12 @@ async def test_the_kernel_bounds_forks_and_ends_what_escapes(tmp_path: Path, rea
     process = Process(home, "forks-1", [sys.executable, "-c", code],
                       fence=Fences(home.path).around("forks-1", Ceiling(2**30, 0.0, 32)))
     process.start()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while "refused" not in process.log_tail():
             await asyncio.sleep(0.01)
     assert len(real.group("forks-1").pids()) <= 32
     process.kill()
     await ended(process)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while real.group("forks-1").pids():
             await asyncio.sleep(0.01)

@@ -16,6 +16,7 @@ from arint.engines.procfs import all_stats, with_variable
 from arint.home import Home
 from arint.limits.ceiling import Ceiling
 from arint.limits.fence import MARK, EyeFence, Look
+from tests.patience import PATIENCE
 
 LEAK = "import time\nkept = []\nwhile True: kept.append(bytearray(2**20)); time.sleep(0.001)"
 CHILDREN = """
@@ -38,7 +39,7 @@ class Fenced:
         self.process = Process(self.home, "a-1", [sys.executable, "-c", code], env={MARK: self.mark}, fence=self.fence)
 
     async def until(self, true: Callable[[], object]) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while not true():
                 await asyncio.sleep(0.01)
 

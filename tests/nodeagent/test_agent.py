@@ -12,12 +12,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from arint.availability.model import Rollout
 from arint.operations.agent import Agent
 from arint.registry.records import Alive, Assignment, NodeRecord, Registration
 from arint.resources.kinds import Channel, Connection, Flow, Secret, Service, Update
 from arint.store.keys import Keys
 from arint.store.view import View
 from tests.nodeagent.support import Node, make_home, named, of_service
+from tests.patience import PATIENCE
 
 KEYS = Keys("test")
 
@@ -37,7 +39,7 @@ async def test_it_comes_up_and_tells_how_it_stands(node: Node) -> None:
     async with node.etcd() as etcd:
         record = await etcd.get(KEYS.node("n1"))
         alive = await etcd.get(KEYS.alive("n1"))
-        async with View(etcd, KEYS.instances_prefix(), Registration) as instances, asyncio.timeout(10):
+        async with View(etcd, KEYS.instances_prefix(), Registration) as instances, asyncio.timeout(PATIENCE):
             while instances.snapshot["system/runner/runner-1"].state != "ready":
                 await instances.wait_changed()
             registered = await etcd.get(KEYS.instance("system/runner", "runner-1"))
@@ -152,6 +154,12 @@ async def test_a_new_version_takes_over_and_one_that_fails_does_not(node: Node) 
     failed = next(one for one in status.instances if one.state == "failed")
     assert "no module named nowhere" in failed.error
     assert failed.change_set >= number
+    async with node.etcd() as etcd:  # while it is given up, and once it is, each look tells of it
+        told = 0
+        while told < 5:
+            rollout = await etcd.get(KEYS.rollout("price"))
+            told += bool(rollout and msgspec.json.decode(rollout.value, type=Rollout).failed == failed.version)
+            assert failed.error in {one.error for one in of_service(await node.status(), "price")}
     assert {one.version for one in of_service(status, "price") if one.state == "ready"} == good
     assert sum(one.state == "ready" for one in of_service(status, "price")) == 2
     number = (await node.commit(price(node, replicas=1, timeout="6s", update=update))).number
@@ -181,13 +189,13 @@ async def test_a_paused_agent_loses_its_lease_and_takes_part_again(node: Node) -
     async with node.etcd() as etcd:
         node.agent.send_signal(signal.SIGSTOP)
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE):
                 while await etcd.get(KEYS.alive("n1")) is not None:
                     await asyncio.sleep(0.1)
         finally:
             node.agent.send_signal(signal.SIGCONT)
         await node.until_ready()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while not (found := await etcd.get(KEYS.instance("price", "price-1"))):
                 await asyncio.sleep(0.1)
         assigned, _ = await etcd.range(KEYS.assignments_prefix())

@@ -13,6 +13,7 @@ import pytest
 
 from arint.runtime.control import Beat, Hello, encode_line
 from nodeagent.control_socket import ControlSocket, Follow, Query, Question
+from tests.patience import PATIENCE
 
 
 class Answer(msgspec.Struct):
@@ -30,7 +31,7 @@ async def ask(path: Path, line: bytes) -> bytes:
     reader, writer = await asyncio.open_unix_connection(str(path))
     writer.write(line)
     await writer.drain()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         said = await reader.read()
     writer.close()
     return said
@@ -66,5 +67,5 @@ async def test_a_follower_that_leaves_ends_what_was_done_for_it(tmp_path: Path) 
         writer.write(b'{"type":"follow"}\n')
         assert await reader.readline() == b'{"number":3}\n'
         writer.close()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             await ended.wait()

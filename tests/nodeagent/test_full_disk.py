@@ -12,6 +12,7 @@ import pytest
 from arint.engines import logs
 from arint.engines.process import Process
 from nodeagent.engine_room import Keeper
+from tests.patience import PATIENCE
 
 
 def full(*_: object, **__: object) -> int:
@@ -42,7 +43,7 @@ async def test_an_engine_is_tried_again(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(Process, "start", start)
     keeper = Keeper(Nats(home, home.load()), asyncio.Event().wait, lambda: None)
     run = asyncio.create_task(keeper.run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await tried.wait()
     assert keeper.status().error == "it cannot be started: No space left on device"
     run.cancel()

@@ -7,6 +7,7 @@ import pytest
 
 from arint.engines.logs import rotate
 from nodeagent.logs import lines
+from tests.patience import PATIENCE
 
 
 async def last(file: Path, count: int) -> list[str]:
@@ -44,7 +45,7 @@ async def test_following_goes_on_over_a_rotation(tmp_path: Path) -> None:
             seen.set()
 
     async def until(count: int) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while len(found) < count:
                 seen.clear()
                 await seen.wait()

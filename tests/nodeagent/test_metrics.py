@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from nodeagent.measuring import FAMILIES
 from nodeagent.metrics_page import MetricsPage
 from tests.nodeagent.support import Node, make_home
+from tests.patience import PATIENCE
 
 
 async def test_the_node_tells_its_metrics(node: Node) -> None:
@@ -59,7 +60,7 @@ async def asked(port: int, request: bytes) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(request)
     writer.write_eof()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         said = await reader.read()
     writer.close()
     return said
@@ -68,7 +69,7 @@ async def asked(port: int, request: bytes) -> bytes:
 async def test_what_is_no_scrape_is_told_or_shown_the_door() -> None:
     page = MetricsPage(0, lambda: "arint_node_ready 1\n")
     running = asyncio.create_task(page.run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while not page.url:
             await asyncio.sleep(0.01)
     port = int(page.url.rpartition(":")[2].partition("/")[0])

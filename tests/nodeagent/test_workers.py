@@ -18,6 +18,7 @@ from arint.home import Home
 from arint.runtime.control import Beat, BusSettings, Drain, Orders, ToWorker
 from nodeagent.orders import Task
 from nodeagent.workers import Worker
+from tests.patience import PATIENCE
 
 SLEEPS = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: exit(0)); time.sleep(60)"
 ORDERS = Orders(instance="a-1", node="n1", role="service", bus=BusSettings((), "", "", ""), home="/", change_set=3)
@@ -47,7 +48,7 @@ async def running(tmp_path: Path, program: str, **more: float) -> AsyncIterator[
         await process.wait()
 
 
-async def until(true: Callable[[], object], within: float = 10.0) -> None:
+async def until(true: Callable[[], object], within: float = PATIENCE) -> None:
     deadline = time.monotonic() + within
     while not true():
         assert time.monotonic() < deadline, "not in time"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +19,7 @@ from arint.message import Message
 from arint.plugins import Delivery, SinkContext
 from plugins.exec.sink import ExecSink
 from plugins.exec.specs import ExecConnection, ExecOptions
+from tests.patience import PATIENCE
 
 ECHO = "import sys, json; print(json.dumps(sys.argv[1:]), end='')"
 
@@ -52,7 +52,7 @@ async def test_each_argument_is_one_and_nothing_of_it_is_run() -> None:
 
 
 @given(st.text(max_size=40))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 async def test_whatever_a_message_says_is_one_argument(said: str) -> None:
     try:
         answer = await opened(sys.executable, "-S", "-c", ECHO).send(delivery({"s": said}, args=["{{ body.s }}"]))
@@ -91,10 +91,8 @@ async def test_it_is_killed_after_its_time_with_all_that_it_started(tmp_path: Pa
     mark = tmp_path / "pid"
     sink = script(f"import subprocess, sys, time; p = subprocess.Popen([sys.executable, '-c', 'import time; "
                   f"time.sleep(600)']); open({str(mark)!r}, 'w').write(str(p.pid)); time.sleep(600)", timeout="2s")
-    began = time.monotonic()
     with pytest.raises(MessageError, match="did not end within 2 s"):
         await sink.send(delivery())
-    assert time.monotonic() - began < 15
     await _gone(int(mark.read_text()))
 
 
@@ -107,10 +105,8 @@ async def test_a_child_that_holds_its_output_open_ends_with_it(tmp_path: Path) -
 
 
 async def test_a_gigabyte_of_output_is_cut_off() -> None:
-    began = time.monotonic()
     with pytest.raises(RejectedError, match="printed more than 64KiB"):
         await script("while True: print('x' * 100000)", output="64KiB").send(delivery())
-    assert time.monotonic() - began < 20
     with pytest.raises(MessageError, match="ended with 1") as found:
         await script("import sys\nfor _ in range(300): sys.stderr.write('e' * 100000)\nsys.exit(1)").send(delivery())
     assert len(str(found.value)) < 1000
@@ -155,6 +151,6 @@ def test_mistakes_are_found_when_it_is_written(build: Callable[[], Any], why: st
 
 
 async def _gone(pid: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while Path(f"/proc/{pid}").exists() and " Z " not in Path(f"/proc/{pid}/stat").read_text():
             await asyncio.sleep(0.02)

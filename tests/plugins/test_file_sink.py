@@ -140,7 +140,7 @@ async def test_names_that_lead_out_are_rejected(running: Running, tmp_path: Path
     assert not running.folder.exists() or not running.files()
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.text(max_size=12) | st.lists(st.sampled_from(["..", ".", "", "a", "/"]), max_size=5).map("/".join))
 def test_a_name_lies_within_or_is_rejected(value: str) -> None:
     try:

@@ -21,6 +21,7 @@ from plugins.file.folder import Folder, StillWrittenError
 from plugins.file.source import FileSource
 from plugins.file.specs import FileChannel
 from plugins.file.watch import Found, Watch, batches
+from tests.patience import PATIENCE
 
 
 class Intake:
@@ -76,7 +77,7 @@ class Running:
         self.source = FileSource()
 
     async def until(self, condition: Callable[[], Any]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while not condition():
                 await asyncio.sleep(0.005)
 
@@ -404,7 +405,7 @@ files = st.lists(st.builds(Found, st.binary(min_size=1, max_size=3), st.integers
                            st.integers(0, 9)), max_size=12, unique_by=lambda one: one.relative)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.floats(0, 3), files), max_size=8))
 def test_only_what_stayed_the_same_for_long_enough_is_finished(looks: list[tuple[float, list[Found]]]) -> None:
     watch, now, history = Watch(2.0), 0.0, list[tuple[float, list[Found]]]()
@@ -420,7 +421,7 @@ def test_only_what_stayed_the_same_for_long_enough_is_finished(looks: list[tuple
             assert (one in ready) == (now - steady[:unbroken][-1] >= 2.0)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(files, st.integers(1, 5), st.integers(1, 100))
 def test_batches_hold_everything_in_order_and_within_bounds(found: list[Found], most: int, octets: int) -> None:
     made = list(batches(found, most, octets))

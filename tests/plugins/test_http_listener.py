@@ -20,6 +20,7 @@ from arint.plugins import Accepted, ChannelBinding, FullError, KeyReusedError
 from plugins.http import guard
 from plugins.http.listener import HttpSource
 from plugins.http.specs import HttpChannel
+from tests.patience import PATIENCE
 
 
 class Intake:
@@ -88,7 +89,7 @@ class Running:
         """Everything that is answered until the listener closes."""
         async with self.connection() as (reader, writer):
             writer.write(request)
-            return await asyncio.wait_for(reader.read(), 10)
+            return await asyncio.wait_for(reader.read(), PATIENCE)
 
 
 @pytest.fixture
@@ -229,7 +230,7 @@ async def test_a_large_body_is_refused_before_it_is_read(running: Running) -> No
     async with running.connection() as (reader, writer):
         writer.write(b"POST /orders HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n"
                      b"Expect: 100-continue\r\n\r\n")
-        assert b" 413 " in await asyncio.wait_for(reader.readline(), 5)
+        assert b" 413 " in await asyncio.wait_for(reader.readline(), PATIENCE)
 
 
 async def test_a_sender_that_goes_on_after_413_still_reads_the_answer(running: Running) -> None:
@@ -326,7 +327,7 @@ async def test_a_second_request_is_held_to_the_same_deadline(running: Running,
         writer.write(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n")
         await reader.readuntil(b"}")
         writer.write(b"POST /orders HTTP/1.1\r\nX: y")
-        assert b" 408 " in await asyncio.wait_for(reader.read(), 5)
+        assert b" 408 " in await asyncio.wait_for(reader.read(), PATIENCE)
 
 
 async def test_a_body_a_byte_at_a_time_is_cut(running: Running) -> None:
@@ -391,7 +392,7 @@ async def test_stop_ends_with_the_grace(running: Running) -> None:
     running.intake.gate.clear()
     first = asyncio.create_task(running.client.post("/orders", content=b"1"))
     await running.intake.waiting.wait()
-    await asyncio.wait_for(running.source.stop(0.2), 5)
+    await asyncio.wait_for(running.source.stop(0.2), PATIENCE)
     outcome = (await asyncio.gather(first, return_exceptions=True))[0]
     assert isinstance(outcome, httpx.TransportError) or outcome.status_code >= 500
     assert not running.intake.stored

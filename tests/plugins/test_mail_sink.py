@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import email
 import ssl
-import time
 from collections.abc import AsyncIterator, Callable
 from email.message import EmailMessage
 from email.policy import default
@@ -160,9 +159,7 @@ async def test_the_same_key_has_the_same_message_id(server: Server, sink: MailSi
 async def test_many_go_over_one_connection(server: Server, sink: MailSink) -> None:
     await sink.send(delivery(b"first"))
     greetings = server.post.greetings
-    began = time.monotonic()
     await asyncio.gather(*(sink.send(delivery(b"x", f"k{number}")) for number in range(100)))
-    assert time.monotonic() - began < 10
     assert len(server.post.mails) == 101 and server.post.greetings == greetings
 
 

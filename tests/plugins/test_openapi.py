@@ -21,6 +21,7 @@ from plugins.http.guide import HttpGuide
 from plugins.http.listener import HttpSource
 from plugins.http.openapi import document
 from plugins.http.specs import HttpChannel
+from tests.patience import PATIENCE
 from tests.plugins.test_http_listener import Intake
 
 ORDER = {"$ref": "#/$defs/Order", "$defs": {"Order": {
@@ -47,7 +48,7 @@ def check(found: dict[str, Any]) -> None:
     assert not errors
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.dictionaries(names, st.tuples(specs, st.sampled_from([None, ORDER, {"type": "object"}]), st.text())))
 def test_it_is_valid_whatever_the_channels(channels: dict[str, tuple[dict[str, Any], Any, str]]) -> None:
     check(document([channel(name, spec, payload=payload, description=text)
@@ -124,7 +125,7 @@ async def listening() -> AsyncIterator[tuple[HttpSource, httpx.AsyncClient]]:
         channel("own", {"path": "/own", "openapi": "/own/api.json"})])
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{source.port}") as client:
         yield source, client
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await source.stop(1.0)
 
 

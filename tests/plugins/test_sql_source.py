@@ -15,6 +15,7 @@ from arint.errors import ConflictError
 from arint.plugins import Accepted, ChannelBinding, FullError, Mark
 from plugins.sql.source import SqlSource
 from plugins.sql.specs import SqlChannel
+from tests.patience import PATIENCE
 from tests.plugins.databases import KINDS, SECRETS, TestDatabase, database
 
 QUERY = "select id, name, changed, taken from orders"
@@ -89,7 +90,7 @@ class Polled:
         self.db.execute(*[f"insert into orders (id, name, changed) values ({one}, 'n{one}', {changed or one})"
                           for one in ids])
 
-    async def until(self, condition: Callable[[], Any], deadline: float = 20.0) -> None:
+    async def until(self, condition: Callable[[], Any], deadline: float = PATIENCE) -> None:
         end = asyncio.get_running_loop().time() + deadline
         while not condition():
             assert asyncio.get_running_loop().time() < end, (self.store.taken, [one.trouble for one in self.sources])

@@ -13,7 +13,7 @@ from arint.resources.documents import read
 from arint.resources.kinds import Channel, Secret, SecretSource
 from tests.resources.strategies import resources
 
-thorough = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+thorough = settings(max_examples=150, suppress_health_check=list(HealthCheck))
 
 
 @thorough

@@ -27,7 +27,7 @@ values = st.recursive(leaves, lambda inner: st.lists(inner, max_size=2) | st.dic
     inner, max_size=3), max_leaves=4)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=400, suppress_health_check=list(HealthCheck))
 @given(st.data(), st.sampled_from(STRUCTS))
 def test_a_mistake_is_found_if_and_only_if_msgspec_refuses(data: st.DataObject, struct: type[msgspec.Struct]) -> None:
     keys = st.sampled_from([*struct.__struct_encode_fields__, "unknown"])

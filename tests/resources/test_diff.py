@@ -61,7 +61,7 @@ def test_a_secrets_digest_is_not_shown() -> None:
     assert "aaa" not in repr(field)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(resources, max_size=4), st.lists(resources, max_size=4))
 def test_a_diff_is_empty_if_and_only_if_nothing_differs(before: list[object], after: list[object]) -> None:
     old = {key_of(resource): canonical(resource) for resource in before}

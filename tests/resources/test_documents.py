@@ -69,10 +69,10 @@ def test_the_place_of_a_mistake_is_told() -> None:
 def test_aliases_are_no_bomb() -> None:
     bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         f"a{n + 1}: &a{n + 1} [{', '.join([f'*a{n}'] * 10)}]\n" for n in range(20))
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(BadYamlError, match="aliases expanded"):
         list(read(bomb))
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 5
 
 
 def test_aliases_do_not_hide_depth() -> None:
@@ -81,7 +81,7 @@ def test_aliases_do_not_hide_depth() -> None:
         list(read(deep))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(alphabet="ab:-[]{}&*!|>'\"# \n\t,?%@~\\", max_size=60))
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:

@@ -56,7 +56,7 @@ def test_cycles() -> None:
     assert _cycles({"a": ["gone"], "b": ["a"]}) == []
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.dictionaries(st.sampled_from("abcdef"), st.lists(st.sampled_from("abcdef"), max_size=4)))
 def test_a_cycle_is_found_if_and_only_if_there_is_one(edges: dict[str, list[str]]) -> None:
     left = {key: set(targets) & set(edges) for key, targets in edges.items()}

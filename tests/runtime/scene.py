@@ -26,6 +26,7 @@ from arint.message import ENVELOPE_HEADER, Message, encode_envelope
 from arint.operations import trail
 from arint.resources.manifests import Text, load_text
 from arint.runtime.control import BusSettings, Orders
+from tests.patience import PATIENCE
 from tests.runtime.stand_in import StandInAgent
 from tests.servers import NatsServer
 
@@ -93,7 +94,7 @@ class Scene:
         found = await lookup.look_up(self.bus, stream_of(flow), f"m.*.*.*.{flow}.{stage}", limit=100_000)
         return [parse_json(one.body) for one in found]
 
-    async def until(self, condition: Any, deadline: float = 20.0, what: str = "the condition") -> Any:
+    async def until(self, condition: Any, deadline: float = PATIENCE, what: str = "the condition") -> Any:
         """Wait for a condition, which may be a coroutine function."""
         if not asyncio.iscoroutinefunction(condition):
             return await self.agent.until(condition, deadline, what)

@@ -15,6 +15,7 @@ from arint.home import Home
 from arint.meters import snapshot
 from arint.meters.snapshot import Snapshot
 from arint.runtime.control import Beat, Hello, Measures, Orders, encode_line, to_agent
+from tests.patience import PATIENCE
 
 
 class StandInAgent:
@@ -41,7 +42,7 @@ class StandInAgent:
                 process.terminate()
         for process in self.processes.values():
             try:
-                await asyncio.wait_for(process.wait(), 15)
+                await asyncio.wait_for(process.wait(), PATIENCE)
             except TimeoutError:
                 process.kill()
                 await process.wait()
@@ -89,12 +90,12 @@ class StandInAgent:
         process.send_signal(signal.SIGKILL)
         await process.wait()
 
-    async def state(self, instance: str, wanted: str, deadline: float = 20.0) -> Beat:
+    async def state(self, instance: str, wanted: str, deadline: float = PATIENCE) -> Beat:
         """Wait for a state."""
         return await self.until(lambda: (beat := self.beats.get(instance)) and beat.state == wanted and beat,
                                 deadline, f"{instance} to be {wanted}: {self.beats.get(instance)}")
 
-    async def until(self, condition: Callable[[], Any], deadline: float = 20.0, what: str = "the condition") -> Any:
+    async def until(self, condition: Callable[[], Any], deadline: float = PATIENCE, what: str = "the condition") -> Any:
         """Wait until the condition holds, and return its value."""
         end = time.monotonic() + deadline
         while not (value := condition()):

@@ -22,6 +22,7 @@ from arint.home import Home
 from arint.ports import free_port
 from arint.resources.manifests import Text, load_text
 from arint.runtime.control import BusSettings, Drain, Orders, encode_line
+from tests.patience import PATIENCE
 from tests.runtime.stand_in import StandInAgent
 from tests.servers import NatsServer
 
@@ -133,7 +134,9 @@ async def shop(body: bytes, ctx: Context) -> object:
     if what == "exit":
         os._exit(3)
     if what == "block":
-        time.sleep(4)
+        Path(ctx.config["marks"], "begun-block").touch()
+        time.sleep(6)
+        Path(ctx.config["marks"], "ended-block").touch()
     if what in ("hang", "wait"):
         Path(ctx.config.get("marks", "."), "begun-" + ctx.message.correlation_id).touch()
         try:
@@ -179,11 +182,11 @@ class Calls:
 
     def __init__(self, agent: StandInAgent, home: Home, port: int, orders: dict[str, Orders], bus: Bus) -> None:
         self.agent, self.home, self.port, self.orders, self.bus = agent, home, port, orders, bus
-        self.client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=15.0)
+        self.client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE)
 
     async def until(self, path: str, status: int) -> httpx.Response:
         """Ask until it is answered with this status."""
-        end = asyncio.get_running_loop().time() + 20
+        end = asyncio.get_running_loop().time() + PATIENCE
         while (found := await self.client.get(path)).status_code != status:
             assert asyncio.get_running_loop().time() < end, found.text
         return found
@@ -192,13 +195,13 @@ class Calls:
         """The status of the answer to raw bytes."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         writer.write(request)
-        line = await asyncio.wait_for(reader.readline(), 10)
+        line = await asyncio.wait_for(reader.readline(), PATIENCE)
         writer.close()
         return int(line.split()[1])
 
     async def record(self, message_id: str) -> dict[str, Any]:
         """The record of a call, as soon as it is there."""
-        end = asyncio.get_running_loop().time() + 10
+        end = asyncio.get_running_loop().time() + PATIENCE
         while asyncio.get_running_loop().time() < end:
             for found in await lookup.look_up(self.bus, CALLS, calls(bucket_of(message_id))):
                 for line in found.body.split(b"\n"):
@@ -322,10 +325,10 @@ async def test_refusals_before_anybody_is_asked(running: Calls) -> None:
 
 async def test_deadlines_travel_and_end_the_work(running: Calls, marks: Path) -> None:
     for path in ("shop", "near"):
-        left = (await running.client.get(f"/{path}/left", headers={"X-Request-Timeout": "1500ms"})).json()["left"]
-        assert 1.0 < left <= 1.5
+        left = (await running.client.get(f"/{path}/left", headers={"X-Request-Timeout": "3"})).json()["left"]
+        assert 0 < left <= 3
         assert (await running.client.get(f"/{path}/left", headers={"X-Request-Timeout": "60"})).json()["left"] <= 4
-        late = await running.client.get(f"/{path}/wait", headers={"X-Request-Timeout": "0.2",
+        late = await running.client.get(f"/{path}/wait", headers={"X-Request-Timeout": "1",
                                                                   "X-Correlation-Id": f"late-{path}"})
         assert late.status_code == 504
         await running.agent.until(lambda path=path: (marks / f"cancelled-late-{path}").exists())
@@ -337,7 +340,7 @@ async def test_a_caller_who_leaves_takes_the_work_with_it(running: Calls, marks:
         writer.write(f"GET /{path}/wait HTTP/1.1\r\nHost: x\r\nX-Correlation-Id: gone-{path}\r\n\r\n".encode())
         await running.agent.until(lambda path=path: (marks / f"begun-gone-{path}").exists())
         writer.transport.abort()
-        await running.agent.until(lambda path=path: (marks / f"cancelled-gone-{path}").exists(), 10)
+        await running.agent.until(lambda path=path: (marks / f"cancelled-gone-{path}").exists())
     assert "CancelledError" not in running.home.log_file("http-1").read_text()
 
 
@@ -363,13 +366,13 @@ async def test_a_stream_goes_as_it_comes_and_breaks_off_visibly(running: Calls) 
     for path in ("/mirror", "/near-mirror"):
         reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
         writer.write(f"POST {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n".encode())
-        head = await asyncio.wait_for(reader.readuntil(b"first\r\n"), 5)
+        head = await asyncio.wait_for(reader.readuntil(b"first\r\n"), PATIENCE)
         assert b"200 OK" in head
         writer.write(b"4\r\nmore\r\n")
-        assert b"more" in await asyncio.wait_for(reader.readuntil(b"more\r\n"), 5)
+        assert b"more" in await asyncio.wait_for(reader.readuntil(b"more\r\n"), PATIENCE)
         writer.write(b"4\r\nstop\r\n")
         with pytest.raises((asyncio.IncompleteReadError, ConnectionResetError)):
-            await asyncio.wait_for(reader.readuntil(b"0\r\n\r\n"), 5)
+            await asyncio.wait_for(reader.readuntil(b"0\r\n\r\n"), PATIENCE)
         writer.close()
 
 
@@ -393,9 +396,9 @@ async def test_a_flow_whose_system_is_away_says_so_and_opens_its_circuit(running
     await running.agent.until(lambda: "away" in running.agent.beats["runner-1"].circuits)
 
 
-async def test_an_instance_that_ends_in_a_call(running: Calls) -> None:
-    waiting = asyncio.create_task(running.client.get("/shop/slow"))
-    await asyncio.sleep(0.2)
+async def test_an_instance_that_ends_in_a_call(running: Calls, marks: Path) -> None:
+    waiting = asyncio.create_task(running.client.get("/shop/wait", headers={"X-Correlation-Id": "lost"}))
+    await running.agent.until((marks / "begun-lost").exists)
     lost = await running.client.get("/shop/exit")
     assert (lost.status_code, lost.json()["type"]) == (502, "urn:arint:problem:lost")
     assert (await waiting).status_code == 502
@@ -405,32 +408,31 @@ async def test_an_instance_that_ends_in_a_call(running: Calls) -> None:
     await running.until("/shop/x", 200)
 
 
-async def test_an_instance_that_hangs_costs_its_callers_their_time_and_no_more(running: Calls) -> None:
-    began = asyncio.get_running_loop().time()
+async def test_an_instance_that_hangs_costs_its_callers_their_time_and_no_more(running: Calls, marks: Path) -> None:
     hung = asyncio.create_task(running.client.get("/shop/block", headers={"X-Request-Timeout": "1"}))
-    await asyncio.sleep(0.2)
+    await running.agent.until((marks / "begun-block").exists)
     behind = await running.client.get("/shop/x", headers={"X-Request-Timeout": "500ms"})
     assert behind.status_code == 504
     assert (await hung).status_code == 504
-    assert asyncio.get_running_loop().time() - began < 2.5
+    assert not (marks / "ended-block").exists(), "answered only when the call had ended"
     assert (await running.client.get("/near/x")).status_code == 200
 
 
 async def test_what_could_not_be_answered_in_time_is_refused_at_once(running: Calls) -> None:
     limits = httpx.Limits(max_connections=400, max_keepalive_connections=0)
-    async with httpx.AsyncClient(base_url=running.client.base_url, timeout=15.0, limits=limits) as crowd:
+    async with httpx.AsyncClient(base_url=running.client.base_url, timeout=PATIENCE, limits=limits) as crowd:
         waiting = [asyncio.create_task(crowd.get("/shop/slow", headers={"X-Request-Timeout": "3"}))
                    for _ in range(400)]
         refused: list[httpx.Response] = []
         loop = asyncio.get_running_loop()
-        end = loop.time() + 10
+        end = loop.time() + PATIENCE
         while not refused and loop.time() < end:  # 400 wait for 64 a second
             found = await running.client.get("/shop/slow", headers={"X-Request-Timeout": "1"})
             if found.status_code == 503:
                 refused.append(found)
         assert refused, "nothing was refused"
         assert int(refused[0].headers["retry-after"]) >= 1
-        assert (await running.record(refused[0].headers["x-message-id"]))["took"] < 0.2
+        assert (await running.record(refused[0].headers["x-message-id"]))["took"] < 1
         await asyncio.gather(*waiting)
     assert (await running.client.get("/shop/x")).status_code == 200
 
@@ -449,7 +451,7 @@ async def test_no_request_fails_while_instances_are_replaced(running: Calls) -> 
         before = len(statuses)
         await running.agent.until(lambda before=before: len(statuses) > before + 200)
         running.agent._writers[leaving].write(encode_line(Drain(5.0)))
-        await asyncio.wait_for(running.agent.processes[leaving].wait(), 15)
+        await asyncio.wait_for(running.agent.processes[leaving].wait(), PATIENCE)
         before = len(statuses)
         await running.agent.until(lambda before=before: len(statuses) > before + 200)
     ended = True
@@ -465,7 +467,7 @@ async def test_strangers_on_the_socket_are_cut_off(running: Calls) -> None:
                   b"\x01\x00\x00\x00\xc1", b"\x02\x00\x00\x00\x92\x08"):
         reader, writer = await asyncio.open_unix_connection(path)
         writer.write(noise)
-        await asyncio.wait_for(reader.read(), 5)
+        await asyncio.wait_for(reader.read(), PATIENCE)
         writer.close()
     _, silent = await asyncio.open_unix_connection(path)
     assert (await running.client.get("/shop/x")).status_code == 200

@@ -23,6 +23,7 @@ from arint.message import StoredBody, is_away
 from arint.ports import free_port
 from arint.resources.manifests import Text, load_text
 from arint.runtime.control import BusSettings, Orders
+from tests.patience import PATIENCE
 from tests.runtime.stand_in import StandInAgent
 from tests.servers import NatsServer
 
@@ -134,7 +135,7 @@ class Path_:
                 return []
 
     async def dead(self, message: str) -> str:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 for letter in await DeadLetters(self.bus).of_tree(message):
                     assert letter.message.failure is not None

@@ -21,7 +21,7 @@ def home(tmp_path: Path) -> Home:
 
 
 @given(name=st.text(), value=st.binary())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 def test_what_is_sealed_opens_and_does_not_show(home: Home, name: str, value: bytes) -> None:
     sealer = Sealer.ensure(home)
     sealed = sealer.seal(name, value)
@@ -32,7 +32,7 @@ def test_what_is_sealed_opens_and_does_not_show(home: Home, name: str, value: by
 
 
 @given(position=st.integers(0, 44), bit=st.integers(0, 7))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_one_altered_bit_is_refused(home: Home, position: int, bit: int) -> None:
     sealer = Sealer.ensure(home)
     sealed = bytearray(sealer.seal("orders-key", b"twelve bytes"))

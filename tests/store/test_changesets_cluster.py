@@ -8,11 +8,12 @@ import pytest
 from arint.errors import ArintError, ConflictError, TimedOutError, UnreachableError
 from arint.store.changesets import ChangeSets
 from arint.store.connection import Etcd
+from tests.patience import PATIENCE
 
 
 async def commit_until_done(sets: ChangeSets, resources: dict[str, bytes]) -> int:
     """As an operation does it: look again, try again, until it stands."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while True:
             try:
                 head = await sets.head_number()

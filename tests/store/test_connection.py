@@ -24,6 +24,7 @@ from arint.store.transactions import (
     present,
     put,
 )
+from tests.patience import PATIENCE
 from tests.servers import EtcdServer
 
 
@@ -133,7 +134,7 @@ async def test_nobody_there_is_unreachable_and_says_where():
         started = time.monotonic()
         with pytest.raises(UnreachableError, match=endpoint) as caught:
             await etcd.put("/a", b"")
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 10
         assert caught.value.remedy
 
 
@@ -183,7 +184,7 @@ async def test_a_server_that_falls_silent_is_noticed_before_the_deadline(etcd_se
         started = time.monotonic()
         with pytest.raises(InDoubtError):
             await etcd.put("/a", b"2")
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 20
         etcd_server.resume()
 
 
@@ -225,7 +226,7 @@ async def test_a_cluster_is_read_and_written_over_the_silence_of_each_member(etc
 
 async def written(etcd: Etcd, key: str) -> None:
     """A put does no harm twice, so a doubtful one is tried again."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while True:
             try:
                 await etcd.put(key, b"")

@@ -14,6 +14,7 @@ from arint.store.election import Election, Leader, fenced, leader, observe
 from arint.store.failures import LeaseLostError
 from arint.store.lease import Lease
 from arint.store.transactions import put
+from tests.patience import PATIENCE
 from tests.servers import EtcdServer
 
 
@@ -35,13 +36,13 @@ def prefix() -> str:
 
 
 async def waits(etcd: Etcd, prefix: str, candidates: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while len((await etcd.range(prefix))[0]) < candidates:
             await asyncio.sleep(0.01)
 
 
 async def test_one_leads_the_other_follows_when_it_resigns(one: Etcd, two: Etcd, prefix: str):
-    async with Lease(one) as first, Lease(two) as second, asyncio.timeout(20):
+    async with Lease(one) as first, Lease(two) as second, asyncio.timeout(PATIENCE):
         a, b = Election(one, prefix, first, b"a"), Election(two, prefix, second, b"b")
         token = await a.campaign()
         assert a.leading
@@ -57,7 +58,7 @@ async def test_one_leads_the_other_follows_when_it_resigns(one: Etcd, two: Etcd,
 
 
 async def test_a_leader_whose_lease_ends_is_followed_and_fenced_off(one: Etcd, two: Etcd, prefix: str):
-    async with Lease(one) as first, Lease(two) as second, asyncio.timeout(20):
+    async with Lease(one) as first, Lease(two) as second, asyncio.timeout(PATIENCE):
         a, b = Election(one, prefix, first, b"a"), Election(two, prefix, second, b"b")
         await a.campaign()
         fence = fenced(a)
@@ -75,7 +76,7 @@ async def test_a_leader_whose_lease_ends_is_followed_and_fenced_off(one: Etcd, t
 
 
 async def test_a_candidate_that_goes_does_not_make_the_next_lead(one: Etcd, two: Etcd, prefix: str):
-    async with Lease(one) as first, Lease(two) as second, Lease(two) as third, asyncio.timeout(20):
+    async with Lease(one) as first, Lease(two) as second, Lease(two) as third, asyncio.timeout(PATIENCE):
         a, b, c = (Election(etcd, prefix, lease, name) for etcd, lease, name in
                    ((one, first, b"a"), (two, second, b"b"), (two, third, b"c")))
         await a.campaign()
@@ -95,9 +96,9 @@ async def test_a_candidate_that_goes_does_not_make_the_next_lead(one: Etcd, two:
 
 
 async def test_a_resumed_lease_still_leads_with_the_same_token(one: Etcd, two: Etcd, prefix: str):
-    async with Lease(one, revoke=False) as before, asyncio.timeout(20):
+    async with Lease(one, revoke=False) as before, asyncio.timeout(PATIENCE):
         token = await Election(one, prefix, before, b"a").campaign()
-    async with Lease(two, resume=before.id) as after, asyncio.timeout(20):
+    async with Lease(two, resume=before.id) as after, asyncio.timeout(PATIENCE):
         again = Election(two, prefix, after, b"a again")
         assert await again.campaign() == token
         found = await leader(one, prefix)
@@ -106,7 +107,7 @@ async def test_a_resumed_lease_still_leads_with_the_same_token(one: Etcd, two: E
 
 
 async def test_a_campaign_ends_with_its_lease(one: Etcd, two: Etcd, prefix: str):
-    async with Lease(one) as first, Lease(two) as second, asyncio.timeout(20):
+    async with Lease(one) as first, Lease(two) as second, asyncio.timeout(PATIENCE):
         await Election(one, prefix, first, b"a").campaign()
         waiting = asyncio.create_task(Election(two, prefix, second, b"b").campaign())
         await waits(one, prefix, 2)
@@ -116,7 +117,7 @@ async def test_a_campaign_ends_with_its_lease(one: Etcd, two: Etcd, prefix: str)
 
 
 async def test_a_leader_whose_key_is_deleted_learns_of_it(one: Etcd, two: Etcd, prefix: str):
-    async with Lease(one) as first, asyncio.timeout(20):
+    async with Lease(one) as first, asyncio.timeout(PATIENCE):
         a = Election(one, prefix, first, b"a")
         await a.campaign()
         lost = asyncio.create_task(a.wait_lost())
@@ -126,7 +127,7 @@ async def test_a_leader_whose_key_is_deleted_learns_of_it(one: Etcd, two: Etcd, 
 
 
 async def test_observers_see_every_leader_and_none(one: Etcd, two: Etcd, prefix: str):
-    async with Lease(one) as first, Lease(two) as second, asyncio.timeout(20):
+    async with Lease(one) as first, Lease(two) as second, asyncio.timeout(PATIENCE):
         a, b = Election(one, prefix, first, b"a"), Election(two, prefix, second, b"b")
         seen: list[bytes | None] = []
         async with contextlib.aclosing(observe(two, prefix)) as leaders:

@@ -11,6 +11,7 @@ import pytest
 from arint.store.connection import Etcd
 from arint.store.failures import LeaseLostError
 from arint.store.lease import Lease, boot_time
+from tests.patience import PATIENCE
 from tests.servers import EtcdServer
 
 
@@ -27,7 +28,7 @@ def key() -> str:
 
 async def kept_on(lease: Lease, times: int = 2) -> None:
     """Wait for keepalives: each moves the deadline."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         for _ in range(times):
             before = lease.deadline
             while lease.deadline == before:
@@ -35,7 +36,7 @@ async def kept_on(lease: Lease, times: int = 2) -> None:
 
 
 async def gone(etcd: Etcd, key: str) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while await etcd.get(key) is not None:
             await asyncio.sleep(0.02)
 
@@ -61,7 +62,7 @@ async def test_a_lease_that_is_ended_elsewhere_is_lost(etcd: Etcd, key: str):
         await etcd.put(key, b"1", lease.id)
         async with Lease(etcd, resume=lease.id) as other:  # leaving revokes it
             assert other.resumed
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await lease.lost.wait()
         with pytest.raises(LeaseLostError):
             lease.check()
@@ -89,7 +90,7 @@ async def test_with_etcd_away_the_owner_knows_when_its_time_is_over(etcd_server:
         await kept_on(lease)
         etcd_server.pause()
         deadline = lease.deadline
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             await lease.lost.wait()
         assert deadline - 0.1 <= boot_time() < deadline + 1.5  # at most one more keepalive was under way
         etcd_server.resume()

@@ -14,6 +14,7 @@ from arint.errors import ArintError, UnreachableError
 from arint.ports import free_port
 from arint.store.connection import Etcd
 from arint.store.view import View
+from tests.patience import PATIENCE
 from tests.servers import EtcdServer
 
 
@@ -37,7 +38,7 @@ def root() -> str:
     return f"/test/{uuid.uuid4().hex}/"
 
 
-async def until(view: View[Any], condition: Callable[[], bool], timeout: float = 20) -> None:
+async def until(view: View[Any], condition: Callable[[], bool], timeout: float = PATIENCE) -> None:
     async with asyncio.timeout(timeout):
         version = view.version
         while not condition():

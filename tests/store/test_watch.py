@@ -13,6 +13,7 @@ from arint.errors import ArintError
 from arint.store.connection import Etcd
 from arint.store.failures import CompactedError
 from arint.store.watch import Event, EventType, watch
+from tests.patience import PATIENCE
 from tests.servers import EtcdServer
 
 
@@ -35,7 +36,7 @@ class Follower:
         self.links.append(up)
         self._changed.set()
 
-    async def until(self, condition: Callable[[], bool], timeout: float = 20) -> None:
+    async def until(self, condition: Callable[[], bool], timeout: float = PATIENCE) -> None:
         async with asyncio.timeout(timeout):
             while not condition():
                 self._changed.clear()
@@ -63,7 +64,7 @@ async def write(etcd: Etcd, prefix: str, numbers: range) -> None:
     """Each number under a key of its own, until it is there: a second put of one would be told twice."""
     for number in numbers:
         key = f"{prefix}{number}"
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 with contextlib.suppress(ArintError):
                     if await etcd.get(key) is not None:

@@ -12,6 +12,8 @@ from typing import Any
 from google.protobuf import json_format
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from tests.patience import PATIENCE
+
 _IDS = ("traceId", "spanId", "parentSpanId")
 
 
@@ -35,7 +37,7 @@ class Collector:
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
 
-    async def until(self, true: Callable[[], object], within: float = 20.0) -> None:
+    async def until(self, true: Callable[[], object], within: float = PATIENCE) -> None:
         deadline = time.monotonic() + within
         while not true():
             assert time.monotonic() < deadline, f"{self.requests} requests, {len(self.spans)} spans"

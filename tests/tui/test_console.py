@@ -9,6 +9,7 @@ import pytest
 from textual.pilot import Pilot
 
 from arint.operations.overview import Overview, overview_of
+from tests.patience import PATIENCE
 from tests.tui.samples import HOSTILE, NOON, FakeSource, hostile, status, story
 from tui.app import Console
 from tui.widgets.panel import Panel
@@ -26,7 +27,7 @@ def screen_text(console: Console) -> str:
 
 
 async def until(pilot: Pilot[None], holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while not holds():
         assert time.monotonic() < deadline, screen_text(pilot.app)  # type: ignore[arg-type]
         await pilot.pause()

@@ -21,6 +21,7 @@ import pytest
 
 from arint.home import Home, NodeConfig
 from arint.ports import Ports
+from tests.patience import PATIENCE
 from tests.tui.samples import status
 
 ROOT = Path(__file__).parents[2]
@@ -139,7 +140,7 @@ def test_it_ends_when_its_terminal_is_closed(home: Home) -> None:
     with running_agent(home), console(home) as child:
         child.expect_exact("report-1")
         child.ptyproc.fileobj.close()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE
         while child.isalive():
             assert time.monotonic() < deadline
         assert child.exitstatus in (0, 129) or child.signalstatus == signal.SIGHUP
