@@ -23,6 +23,8 @@ from arint.message import Message
 
 log = logging.getLogger(__name__)
 
+PARTING = 2.0
+"""Seconds that callers have to hang up."""
 BACKLOG = 128
 _CREDENTIALS = struct.Struct("3i")
 
@@ -52,6 +54,7 @@ class CallServer:
         self._links: set[_Callers] = set()
         self._listening: socket.socket | None = None
         self._server: asyncio.Server | None = None
+        self._parted: asyncio.Future[None] | None = None
 
     def bind(self) -> None:
         """Make the socket; who knocks is refused until the start."""
@@ -85,8 +88,17 @@ class CallServer:
                 task.cancel()
             if late:
                 await asyncio.wait(late, timeout=1.0)
+        await self._until_parted()
         for link in list(self._links):
             link.close()
+
+    async def _until_parted(self) -> None:
+        """Callers hang up once they know that this leaves. What they sent before is still refused in words: a mere
+        end would leave them in doubt whether it was done.
+        """
+        if self._links:
+            self._parted = asyncio.get_running_loop().create_future()
+            await asyncio.wait([self._parted], timeout=PARTING)
 
     def joined(self, link: _Callers) -> None:
         """A caller has connected."""
@@ -95,6 +107,8 @@ class CallServer:
     def parted(self, link: _Callers) -> None:
         """A caller's connection is gone."""
         self._links.discard(link)
+        if not self._links and self._parted is not None and not self._parted.done():
+            self._parted.set_result(None)
 
 
 class _Callers(Link):
