@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,8 +28,8 @@ _MOST_FLOWS = 100
 class FlowTestArguments(msgspec.Struct, frozen=True, kw_only=True):
     """What to send through which flow. `paths` are manifests; none: what is applied.
 
-    `answers` by target (`service/approve`, `connection/crm`): the body that stands for its answer. Services without
-    one are really run; nothing is ever really sent.
+    `answers` by target (`service/approve`, `connection/crm`): the bodies that stand for its answers, in their order;
+    the last stands for all that come after. Services without one are really run; nothing is ever really sent.
     """
 
     flow: str
@@ -37,7 +37,7 @@ class FlowTestArguments(msgspec.Struct, frozen=True, kw_only=True):
     headers: dict[str, str] = {}
     content_type: str = "application/json"
     paths: tuple[Path, ...] = ()
-    answers: dict[str, bytes] = {}
+    answers: dict[str, tuple[bytes, ...]] = {}
 
 
 class StepResult(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -130,7 +130,7 @@ class _Trial:
     """The flow as `arint.testing` runs it, and then the flows and services that it sends to."""
 
     def __init__(self, flows: Mapping[str, Flow], services: Mapping[str, Service], folders: Mapping[str, Path],
-                 packages: Mapping[str, Path], answers: Mapping[str, bytes], progress: Progress) -> None:
+                 packages: Mapping[str, Path], answers: Mapping[str, tuple[bytes, ...]], progress: Progress) -> None:
         from arint.resources.graph import secrets_of
         from arint.testing import ServiceCode
 
@@ -139,9 +139,11 @@ class _Trial:
                                           for name, one in services.items()}
         self._services |= _answers_of("service", answers)
         self._config = {name: one.config for name, one in services.items()}
-        self._connections = {**_answers_of("connection", answers), **answers}
+        # A callback's address stands for itself.
+        self._connections = {**_answers_of("connection", answers), **_answers_of("", answers)}
         self._secrets = {name: b"" for one in services.values() for name in secrets_of(one)}
-        self._secrets |= _answers_of("secret", answers)
+        self._secrets |= {target.removeprefix("secret/"): bodies[-1] for target, bodies in answers.items()
+                          if target.startswith("secret/")}
         self._progress = progress
         self._steps: list[StepResult] = []
         self._deliveries: list[DeliveryResult] = []
@@ -188,8 +190,13 @@ class _Trial:
         return self._flows.get(name) if kind == "flow" else None
 
 
-def _answers_of(kind: str, answers: Mapping[str, bytes]) -> dict[str, bytes]:
-    return {target.partition("/")[2]: body for target, body in answers.items() if target.startswith(f"{kind}/")}
+def _answers_of(kind: str, answers: Mapping[str, tuple[bytes, ...]]) -> dict[str, Callable[[bytes], Any]]:
+    """By name, what answers for the services or connections."""
+    from arint.testing import in_order
+
+    lead = f"{kind}/" if kind else ""
+    return {target.removeprefix(lead): in_order(*bodies) for target, bodies in answers.items()
+            if target.startswith(lead)}
 
 
 def _step(flow: str, step: StepRecord, before: Message) -> StepResult:

@@ -48,7 +48,9 @@ async def record_sample(link: Link, arguments: FlowTestArguments, sample: Path) 
 
     recording = Recording(
         flow=arguments.flow, sample=sample.name, content_type=arguments.content_type, headers=arguments.headers,
-        answers={target: body_of(_as_message(answer)) for target, answer in arguments.answers.items()})
+        answers={target: body_of(_as_message(found[0])) for target, found in arguments.answers.items()},
+        further_answers={target: [body_of(_as_message(one)) for one in found[1:]]
+                         for target, found in arguments.answers.items() if found[1:]})
     test = await flow_test(link, arguments, Clock())
     run = await test.run_async(recording.message(sample.parent))
     recording.expect = outcome(run)
@@ -66,7 +68,9 @@ async def check_sample(link: Link, arguments: FlowTestArguments, sample: Path) -
 
     file = recording_file(sample)
     recording = Recording.load(file)
-    answers = {target: as_body(answer, "application/json") for target, answer in recording.answers.items()}
+    answers = {target: tuple(as_body(one, "application/json")
+                             for one in (answer, *recording.further_answers.get(target, ())))
+               for target, answer in recording.answers.items()}
     known = msgspec.structs.replace(arguments, flow=arguments.flow or recording.flow,
                                     answers={**answers, **arguments.answers})
     test = await flow_test(link, known, Clock())

@@ -8,6 +8,7 @@
     assert run.sent_to("connection/warehouse")
 """
 
+from arint.testing.answers import in_order
 from arint.testing.calls import Asked, ask
 from arint.testing.clock import Clock
 from arint.testing.code import ServiceCode
@@ -40,6 +41,7 @@ __all__ = [
     "ask",
     "assert_snapshot",
     "check_recording",
+    "in_order",
     "message_of",
     "run_service",
 ]

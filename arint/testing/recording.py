@@ -12,6 +12,7 @@ import yaml
 from arint.errors import NotFoundError, NotValidError
 from arint.message import Message
 from arint.resources.manifests import RECORDED
+from arint.testing.answers import in_order
 from arint.testing.clock import Clock
 from arint.testing.compare import as_yaml, body_of, difference
 from arint.testing.flows import FlowRun, FlowTest
@@ -40,6 +41,8 @@ class Recording(msgspec.Struct, omit_defaults=True, kw_only=True, forbid_unknown
     id: str = ""
     created: float = 0.0
     answers: dict[str, Any] = {}
+    further_answers: dict[str, list[Any]] = {}
+    """Those that come after the first, where a target answers otherwise each time."""
     expect: dict[str, Any] = {}
 
     def save(self, file: Path) -> None:
@@ -129,7 +132,9 @@ def check_recording(file: str | Path, manifests: str | Path, *, clock: Clock | N
 
 def answers_for(recording: Recording, kind: str) -> dict[str, Any]:
     """What stands for the services, or connections, by name."""
-    return {target.partition("/")[2]: answer for target, answer in recording.answers.items()
+    further = recording.further_answers
+    return {target.partition("/")[2]: in_order(answer, *further[target]) if target in further else answer
+            for target, answer in recording.answers.items()
             if target.partition("/")[0] == kind}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,7 +32,8 @@ def test(session: Session,
          header: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE",
                                                           help="A header of the message.")] = None,
          answer: Annotated[list[str] | None, typer.Option(metavar="TARGET=FILE", help="The answer of a service or "
-                                                          "connection, such as service/approve=yes.json.")] = None,
+                                                          "connection, such as service/approve=yes.json. Again: its "
+                                                          "next answer; the last one stays.")] = None,
          content_type: Annotated[str, typer.Option(help="Of the body.")] = "application/json",
          record: Annotated[bool, typer.Option("--record", help="Write what became of it to SAMPLE.expected.yaml.")] = (
              False),
@@ -48,7 +50,7 @@ def test(session: Session,
     arguments = FlowTestArguments(
         flow=flow, body=_read(sample), paths=tuple(manifests or ()), content_type=content_type,
         headers={name.lower(): value for name, value in map(_pair, header or ())},
-        answers={target: _read(Path(file)) for target, file in map(_pair, answer or ())})
+        answers=_answers(answer or ()))
     if record or check:
         _record(session, arguments, sample) if record else _check(session, arguments, sample)
         return
@@ -89,6 +91,14 @@ def _check(session: Session, arguments: FlowTestArguments, sample: Path) -> None
     if result.difference:
         raise ArintError("it is not what was recorded", where=result.file,
                          remedy="where that is right, record it anew: --record")
+
+
+def _answers(given: Sequence[str]) -> dict[str, tuple[bytes, ...]]:
+    """What answers for each target, in the order in which it was given."""
+    found: dict[str, tuple[bytes, ...]] = {}
+    for target, file in map(_pair, given):
+        found[target] = (*found.get(target, ()), _read(Path(file)))
+    return found
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -34,6 +34,27 @@ def test_an_answer_stands_for_a_service(tmp_path: Path) -> None:
     assert "2t0-call" not in [step["step"].split()[0] for step in result["steps"]]
 
 
+def test_several_answers_of_one_target_come_in_their_order(tmp_path: Path) -> None:
+    (tmp_path / "asks.yaml").write_text(
+        "kind: Connection\nname: crm\nhttp: {url: 'http://127.0.0.1:1/'}\n---\nkind: Flow\nname: asks\nsteps:\n"
+        + "".join(f"  - send: {{to: connection/crm, into: vars.a{number}}}\n" for number in range(3)))
+    words = []
+    for number in (1, 2):
+        (tmp_path / f"{number}.json").write_text(str(number))
+        words += ["--answer", f"connection/crm={tmp_path / f'{number}.json'}"]
+    (tmp_path / "sample.json").write_text("{}")
+    done = subprocess.run([sys.executable, "-m", "arintctl", "flow", "test", "asks", str(tmp_path / "sample.json"),
+                           "-f", str(tmp_path / "asks.yaml"), "-o", "json", *words], capture_output=True, text=True,
+                          timeout=60, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["steps"][-1]["variables"] == {"a0": 1, "a1": 2, "a2": 2}
+    command = [sys.executable, "-m", "arintctl", "flow", "test", "asks", str(tmp_path / "sample.json"), "-f",
+               str(tmp_path / "asks.yaml")]
+    for further in (["--record", *words], ["--check"]):  # a recording keeps them all
+        kept = subprocess.run([*command, *further], capture_output=True, text=True, timeout=60, cwd=ROOT, check=False)
+        assert kept.returncode == 0, kept.stdout + kept.stderr
+
+
 def test_what_would_die_says_why() -> None:
     done = flow_test("09-invalid.json")
     assert done.returncode == 1
