@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from arint.actions import Action
-from arint.errors import UnreachableError
+from arint.errors import ArintError, UnreachableError
 from arint.operations import trail
 from arint.runtime.tracebacks import user_line
 
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
 
 _LOOKED_THROUGH = 10_000
 """Records to read where only some outcomes are wanted: a rare one is not among the newest few."""
+
+_QUEUE = 1000
+_AGAIN = 1.0
+"""Seconds after which an agent that is away is asked again."""
 
 
 class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,10 +66,46 @@ def merged(records: list[Action], others: list[Action]) -> list[Action]:
 
 
 async def present(link: Link, wanted: EventFilter) -> AsyncIterator[Action]:
-    """Records as they are stored, until the caller stops."""
-    async for record in trail.follow_actions(await link.bus()):
-        if fits(record, wanted):
-            yield record
+    """Records as they are stored, and versions as they are found failed, until the caller stops.
+
+    Raises UnreachableError where the bus goes away. An agent that is away is asked again.
+    """
+    waiting: asyncio.Queue[Action | ArintError] = asyncio.Queue(_QUEUE)
+
+    async def attend(records: AsyncIterator[Action]) -> None:
+        try:
+            async for record in records:
+                await waiting.put(record)
+        except ArintError as error:
+            await waiting.put(error)
+
+    tasks = [asyncio.create_task(attend(trail.follow_actions(await link.bus())), name="records"),
+             asyncio.create_task(attend(_failing(link)), name="versions")]
+    try:
+        while True:
+            found = await waiting.get()
+            if isinstance(found, ArintError):
+                raise found
+            if fits(found, wanted):
+                yield found
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+async def _failing(link: Link) -> AsyncIterator[Action]:
+    """The versions that fail from now on, each once."""
+    known: set[tuple[str, str]] | None = None
+    while True:
+        with suppress(ArintError, OSError, msgspec.MsgspecError):
+            async for status in link.agent.follow():
+                failed = {(one.instance, one.error): one for one in failed_versions(status)}
+                for key, record in failed.items():
+                    if known is not None and key not in known:
+                        yield record
+                known = set(failed)
+        await asyncio.sleep(_AGAIN)
 
 
 def fits(record: Action, wanted: EventFilter) -> bool:

@@ -226,8 +226,20 @@ def test_a_version_that_does_not_come_up_is_told_everywhere_and_taken_back_with_
         system: System) -> None:
     write(system, "breaks", "'good'", mark="one")
     system.ctl("apply", "breaks")
+    answered(system, "breaks")
+    watching, told = system.begin("events", "-f", "-n", "1", "-o", "json"), []
+    assert watching.stdout is not None
+    reader = threading.Thread(target=lambda: [told.append(json.loads(line)) for line in watching.stdout or ()])
+    reader.start()
+    eventually(lambda: bool(told))
     write(system, "breaks", "'bad'", imports="import nowhere", mark="two")
     done = system.run("apply", "breaks")
+    try:
+        eventually(lambda: any("nowhere" in one.get("error", "") and one["stage"] == "version" for one in told))
+    finally:
+        watching.terminate()
+        watching.communicate()
+        reader.join()
     assert done.returncode == 1
     assert f'File "{system.folder}/breaks/breaks.py", line 2' in done.stderr
     assert "No module named 'nowhere'" in done.stderr
