@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -61,7 +60,7 @@ class System:
     def begin(self, *words: str) -> subprocess.Popen[str]:
         """Start arintctl, without waiting for its end."""
         return subprocess.Popen([self.python, "-m", "arintctl", *words], env=self.environment, cwd=self.folder,
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_interruptible)
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def ctl(self, *words: str) -> str:
         """Run arintctl, which must succeed; what it prints."""
@@ -125,11 +124,6 @@ def eventually(condition: Callable[[], bool], patience: float = PATIENCE,
     while not condition():
         assert time.monotonic() < deadline, f"not within {patience:g} s: {explain()}"
         time.sleep(0.1)
-
-
-def _interruptible() -> None:
-    """What runs in the background of a shell ignores SIGINT, and so would what it starts."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def disk_used(folder: Path, pattern: str = "**/*") -> int:
