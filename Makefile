@@ -6,7 +6,7 @@ STAMP := .venv/.stamp
 # The tests wait for real engines most of the time: more processes than cores.
 WORKERS ?= 4
 
-.PHONY: up down test lint bench docs
+.PHONY: up down test lint bench docs lab lab-down
 
 up: $(STAMP)
 	$(BIN)/arintctl up
@@ -18,6 +18,13 @@ down: $(STAMP)
 test: $(STAMP)
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m "not chaos"
 	$(BIN)/pytest -m chaos -s
+
+# Three machines to play with, until Ctrl-C or `make lab-down`; needs root.
+lab: $(STAMP)
+	$(BIN)/python -m tests.lab
+
+lab-down: $(STAMP)
+	$(BIN)/python -m tests.lab --down
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

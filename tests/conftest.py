@@ -17,6 +17,8 @@ from arint.errors import ArintError
 from arint.home import Home
 from arint.security.ca import ensure_pki
 from tests.databases import DatabaseServer, MariaServer, Missing, PostgresServer, started
+from tests.lab.lab import Lab
+from tests.lab.rootfs import rootfs
 from tests.servers import EtcdServer, NatsServer, Server, etcd_members
 
 S = TypeVar("S", bound=Server)
@@ -154,3 +156,13 @@ def postgres() -> Iterator[DatabaseServer]:
 def mariadb() -> Iterator[DatabaseServer]:
     """A running MariaDB for the whole session: use a `new_database`, do not stop it."""
     yield from _database(MariaServer)
+
+
+@pytest.fixture(scope="session")
+def lab() -> Callable[..., Lab]:
+    """`with lab(count=3) as machines:` starts machines (see tests/lab). Skips where there can be none."""
+    try:
+        rootfs()
+    except ArintError as error:
+        pytest.skip(str(error))
+    return Lab

@@ -13,12 +13,12 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from arint.errors import ArintError, NotFoundError, TimedOutError, UnreachableError
 
-_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _OS_RELEASE = Path("/etc/os-release")
 _LARGEST_STEP = 120
 """Seconds that one call of apt may take."""
@@ -39,7 +39,10 @@ class Apt:
         for name in ("lists/partial", "archives/partial"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         sources = folder / "sources.list"
-        sources.write_text("".join(f"{line}\n" for line in _sources(suite)))
+        found = _sources(suite)
+        self.mirror = found[0][0]
+        signed = f"[signed-by={KEYRING}] " if KEYRING.exists() else ""
+        sources.write_text("".join(f"deb {signed}{uri} {release} main\n" for uri, release in found))
         self._options = [
             "-o", f"Dir::Etc::sourcelist={sources}", "-o", "Dir::Etc::sourceparts=-",
             "-o", f"Dir::State::lists={folder / 'lists'}", "-o", f"Dir::Cache={folder}",
@@ -80,13 +83,14 @@ class Apt:
             file.unlink(missing_ok=True)
 
 
-def run_bounded(argv: Sequence[str], *, cwd: str | None = None) -> str:
-    """What the program prints. Raises UnreachableError with its last words, TimedOutError after two minutes."""
+def run_bounded(argv: Sequence[str], *, cwd: str | None = None, env: Mapping[str, str] | None = None,
+                timeout: float = _LARGEST_STEP) -> str:
+    """What the program prints. Raises UnreachableError with its last words, TimedOutError after `timeout` seconds."""
     try:
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_LARGEST_STEP,
-                              check=False, env={**os.environ, "LC_ALL": "C.UTF-8"}, cwd=cwd)
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout,
+                              check=False, env={**os.environ, "LC_ALL": "C.UTF-8", **(env or {})}, cwd=cwd)
     except subprocess.TimeoutExpired as error:
-        raise TimedOutError(f"{argv[0]} was not done after {_LARGEST_STEP} s") from error
+        raise TimedOutError(f"{argv[0]} was not done after {timeout:g} s") from error
     except OSError as error:
         raise ArintError(f"{argv[0]} cannot be run: {error.strerror}") from error
     if done.returncode:
@@ -103,8 +107,8 @@ def held(file: Path) -> Iterator[None]:
         yield
 
 
-def _sources(suite: str) -> list[str]:
-    """Lines of a sources.list: those of the machine's own release, or its mirror with `suite`."""
+def _sources(suite: str) -> list[tuple[str, str]]:
+    """Mirrors and suites, the main one first: those of the machine's own release, or its mirror with `suite`."""
     own = _release().get("VERSION_CODENAME", "")
     told = run_bounded(["apt-get", "indextargets", "--format", "$(REPO_URI)|$(RELEASE)|$(COMPONENT)",
                         "Created-By: Packages"])
@@ -114,9 +118,8 @@ def _sources(suite: str) -> list[str]:
     if _release().get("ID") != "debian" or not mirror:
         raise NotFoundError("apt's sources name no mirror of Debian", where="/etc/apt",
                             remedy="only a machine with Debian can fetch its packages")
-    signed = f"[signed-by={_KEYRING}] " if _KEYRING.exists() else ""
-    chosen = [(mirror, suite)] if suite else ours
-    return [f"deb {signed}{uri} {release} main" for uri, release in chosen]
+    ours.sort(key=lambda source: source[1] != own)
+    return [(mirror, suite)] if suite else ours
 
 
 def _release() -> dict[str, str]:
