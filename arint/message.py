@@ -60,6 +60,10 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     message: str
     where: str = ""
     detail: str = ""
+    died: float = 0.0
+    """Of a dead letter that was edited: when it died, in seconds since the epoch; the store has the edit's time."""
+    edited: float = 0.0
+    """And when its body was edited last."""
 
 
 class Claim(msgspec.Struct, frozen=True):

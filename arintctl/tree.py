@@ -57,7 +57,9 @@ def _attempts(hop: Hop) -> Iterator[str]:
         if action.error:
             kind = f"{action.error_kind}: " if action.error_kind else ""
             yield f"    {kind}{action.error.strip().splitlines()[-1]}"
-    if hop.state in _WAITING:
+    if hop.away:
+        yield f"waits for {hop.away}, which has been away since {clock(hop.away_since)[11:]}"
+    elif hop.state in _WAITING:
         yield _WAITING[hop.state].format(id=hop.message)
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from arint.bus.subjects import Place
 from arint.errors import BodyLostError, NotFoundError
-from arint.message import Message, size_of
+from arint.message import Failure, Message, size_of
 from arint.operations import trail
 from arint.operations.messages import (
     ReplayResult,
@@ -39,7 +39,10 @@ class DeadFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeadSummary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """One dead letter. `at` is when it died, in seconds since the epoch; `kind` and `error` say why."""
+    """One dead letter. `at` is when it died, in seconds since the epoch; `kind` and `error` say why.
+
+    `edited` is when it was given another body since, of which the error says nothing.
+    """
 
     message: str
     root: str
@@ -51,6 +54,7 @@ class DeadSummary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     error: str = ""
     channel: str = ""
     size: int = 0
+    edited: float = 0.0
 
 
 class DeadDetail(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -102,7 +106,9 @@ async def body_of_dead(link: Link, message: str) -> bytes:
 async def edit_dead(link: Link, message: str, body: bytes) -> DeadSummary:
     """Give a dead letter another body; it stays dead until it is replayed. Raises NotFoundError."""
     letter = await _get(link, message)
-    edited = msgspec.structs.replace(letter.message, body=body)
+    failure = letter.message.failure or Failure(kind="", message="")
+    failure = msgspec.structs.replace(failure, died=failure.died or letter.at, edited=time.time())
+    edited = msgspec.structs.replace(letter.message, body=body, failure=failure)
     await note(link, letter.place, letter.message, outcome="edited", token=f"edited-{time.time_ns()}")
     await _replace(link, letter, edited)
     return _summary(await _get(link, message))
@@ -193,6 +199,7 @@ def _begun_replay(letter: DeadLetter, known: trail.Trail) -> int:
 def _summary(letter: DeadLetter) -> DeadSummary:
     place, failure = letter.place, letter.message.failure
     return DeadSummary(
-        message=place.message, root=place.root, run=place.run, flow=place.flow, stage=place.stage, at=letter.at,
+        message=place.message, root=place.root, run=place.run, flow=place.flow, stage=place.stage,
+        at=(failure.died if failure else 0.0) or letter.at, edited=failure.edited if failure else 0.0,
         kind=failure.kind if failure else "", error=failure.message if failure else "",
         channel=letter.message.channel, size=size_of(letter.message.body))

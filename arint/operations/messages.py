@@ -8,6 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,9 +21,9 @@ from arint.message import ENVELOPE_HEADER, Message, StoredBody, encode_envelope,
 from arint.operations import trail
 from arint.operations.history import applied
 from arint.operations.progress import Progress, Step, silent
-from arint.operations.story import Hop, MessageState, Story, state_of, tell
+from arint.operations.story import HELD_UP, Hop, MessageState, Story, held_up, state_of, tell
 from arint.plugins import FullError
-from arint.resources.kinds import Channel, Flow
+from arint.resources.kinds import Channel, Flow, Resource
 
 if TYPE_CHECKING:
     from arint.bus.bodies import Bodies
@@ -147,7 +148,22 @@ def summary(root: str, actions: Sequence[Action]) -> MessageSummary:
 async def story_of(link: Link, message: str) -> Story:
     """Every hop of a message and of all that came of it. Raises NotFoundError."""
     found = await trail.read(await link.bus(), message)
-    return tell(found.root, found.inputs, found.actions, [letter.place for letter in found.dead])
+    story = tell(found.root, found.inputs, found.actions, [letter.place for letter in found.dead])
+    if not any(hop.state in HELD_UP for hop in story.hops):
+        return story
+    return held_up(story, *await _away(link))
+
+
+async def _away(link: Link) -> tuple[dict[str, float], dict[str, Resource]]:
+    """The connections whose systems are away, since when, and what is applied; nothing where no agent answers."""
+    try:
+        circuits = [one.circuits for one in (await link.agent.status()).instances if one.circuits]
+    except (UnreachableError, TimedOutError):
+        return {}, {}
+    away: dict[str, float] = {}
+    for connection, since in (pair for one in circuits for pair in one.items()):
+        away[connection] = min(since, away.get(connection, since))
+    return away, (await applied(link))[1] if away else {}
 
 
 async def show_message(link: Link, message: str, *, stage: str = "") -> MessageDetail:
@@ -300,9 +316,10 @@ def body_text(body: bytes, *, is_cut: bool = False) -> tuple[str | None, str | N
         return None, base64.b64encode(body).decode()
 
 
-async def until_settled(link: Link, message: str, *, timeout: float) -> Story:
-    """Wait until nothing of a message is under way any more. Raises TimedOutError."""
+async def until_settled(link: Link, message: str, *, timeout: float, progress: Progress = silent) -> Story:
+    """Wait until nothing of a message is under way any more; what it waits for is told. Raises TimedOutError."""
     deadline = time.monotonic() + timeout
+    said = ""
     while time.monotonic() < deadline:
         try:
             story = await story_of(link, message)
@@ -311,17 +328,30 @@ async def until_settled(link: Link, message: str, *, timeout: float) -> Story:
             continue
         if state_of(story.hops) in ("done", "dead"):
             return story
+        if (waiting := _waiting(story)) != said:
+            progress(Step(said := waiting))
         await asyncio.sleep(0.1)
-    raise TimedOutError(f"the message is not settled after {timeout:g} s", where=message,
-                        remedy=f"arintctl why {message}")
+    raise TimedOutError(f"the message is not settled after {timeout:g} s{said and f': {said}'}", where=message,
+                        remedy=f"it goes on by itself; arintctl why {message}")
 
 
-async def settled(link: Link, replay: ReplayResult, *, timeout: float) -> ReplayResult:
+async def settled(link: Link, replay: ReplayResult, *, timeout: float, progress: Progress = silent) -> ReplayResult:
     """What became of a replay: its state, and the error where it died again. Raises TimedOutError."""
-    story = await until_settled(link, replay.root, timeout=timeout)
+    story = await until_settled(link, replay.root, timeout=timeout, progress=progress)
     errors = [action.error for hop in story.hops if hop.state == "dead" and hop.run == replay.run
               for action in hop.attempts if action.error]
     return msgspec.structs.replace(replay, state=story.state, error=errors[-1] if errors else "")
+
+
+def _waiting(story: Story) -> str:
+    """Which systems a message waits for; empty where it is just being worked at. Pure."""
+    away = {hop.away: hop.away_since for hop in story.hops if hop.away}
+    return ", ".join(f"{connection} has been away since {_clock(since)}; its messages wait for it"
+                     for connection, since in sorted(away.items()))
+
+
+def _clock(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%SZ")
 
 
 def _fits(message: MessageSummary, arguments: ListArguments) -> bool:

@@ -10,11 +10,15 @@ import msgspec
 
 from arint.actions import Action, Outcome
 from arint.bus.subjects import Place, parse_place
-from arint.errors import NotFoundError
+from arint.errors import ArintError, NotFoundError
+from arint.flows.compile import compile_flow, implicit_program
+from arint.resources.kinds import Flow, Resource
 
 HopState = Literal["waiting", "delayed", "retrying", "paused", "done", "filtered", "aggregated", "caught", "dead",
                    "replayed", "dropped"]
 MessageState = Literal["processing", "paused", "done", "dead"]
+HELD_UP: frozenset[HopState] = frozenset({"waiting", "retrying", "paused"})
+"""What may wait for a system that is away."""
 _Name = tuple[int, str, str] | tuple[str, int, str, str]
 """How a record names what it stored: run, flow and stage; or the place in full."""
 _Named = dict[tuple[_Name, str], list["Hop"]]
@@ -49,6 +53,9 @@ class Hop(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     depth: int = 0
     stored: float = 0.0
     attempts: tuple[Action, ...] = ()
+    away: str = ""
+    """The connection that it waits for, `connection/partner`, while that system is away."""
+    away_since: float = 0.0
 
     @property
     def place(self) -> tuple[str, int, str, str]:
@@ -86,6 +93,30 @@ def tell(root: str, inputs: Iterable[Input], actions: Iterable[Action], dead: It
             for place in places]
     ordered = _as_tree(hops, stored)
     return _story(root, ordered, stored)
+
+
+def held_up(story: Story, away: Mapping[str, float], resources: Mapping[str, Resource]) -> Story:
+    """The story, with what its open hops wait for: `away` has since when each connection's system is away. Pure."""
+    flows = {one.name: one for one in resources.values() if isinstance(one, Flow)}
+    hops = tuple(_held_up(hop, _connection_of(hop, flows), away) for hop in story.hops)
+    return msgspec.structs.replace(story, hops=hops, state=state_of(hops))
+
+
+def _held_up(hop: Hop, connection: str, away: Mapping[str, float]) -> Hop:
+    if hop.state not in HELD_UP or connection not in away:
+        return hop
+    return msgspec.structs.replace(hop, state="paused", away=f"connection/{connection}", away_since=away[connection])
+
+
+def _connection_of(hop: Hop, flows: Mapping[str, Flow]) -> str:
+    """The connection that the stage of this hop sends to; empty where it sends to none, or its flow is gone."""
+    try:
+        program = compile_flow(flows[hop.flow], flows) if hop.flow in flows else implicit_program(hop.flow)
+        target = program.stage(hop.stage).target
+    except ArintError:
+        return ""
+    kind, _, name = target.partition("/")
+    return name if kind == "connection" else ""
 
 
 def state_of(hops: Iterable[Hop]) -> MessageState:

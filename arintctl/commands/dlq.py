@@ -30,6 +30,14 @@ OfFlow = Annotated[str, typer.Option("--flow", help="Only of this flow.", autoco
 All = Annotated[bool, typer.Option("--all", help="All there are (of the flow).")]
 MOST = 10_000
 
+
+
+def _error(row: DeadSummary) -> str:
+    """Why it died; of one that was edited since, that it is to be replayed first of all."""
+    error = last_line(row.error)
+    return f"edited {clock(row.edited)}, not replayed yet; it died of: {error}" if row.edited else error
+
+
 LETTERS = Table((
     Column("MESSAGE", lambda row: row.message),
     Column("DIED", lambda row: Moment(row.at)),
@@ -38,7 +46,7 @@ LETTERS = Table((
     Column("CHANNEL", lambda row: row.channel, wide=True),
     Column("SIZE", lambda row: octets_text(row.size), wide=True),
     Column("KIND", lambda row: row.kind),
-    Column("ERROR", lambda row: last_line(row.error), long=True),
+    Column("ERROR", _error, long=True),
 ), name=lambda row: str(row.message), empty="no dead letters")
 
 
@@ -74,7 +82,7 @@ def show(session: Session, message: Id, *, body: OnlyBody = False) -> None:
 
 def _shown(found: DeadDetail) -> str:
     letter = found.letter
-    pairs = [("message", letter.message), ("died", clock(letter.at)),
+    pairs = [("message", letter.message), ("died", clock(letter.at)), ("edited", clock(letter.edited)),
              ("place", f"{letter.flow}.{letter.stage}, run {letter.run}"), ("kind", letter.kind),
              ("error", letter.error), ("where", found.where), ("channel", letter.channel),
              ("correlation id", found.correlation_id), ("content type", found.content_type),
@@ -154,7 +162,9 @@ def replay(session: Session, messages: Ids = None, *, everything: All = False, f
 
     async def whole(link: Link, progress: Progress) -> list[ReplayResult]:
         results = [await replay_dead(link, message, progress) for message in chosen]
-        return [await settled(link, result, timeout=within) for result in results] if wait else results
+        if not wait:
+            return results
+        return [await settled(link, result, timeout=within, progress=progress) for result in results]
 
     show_replays(session, session.run(whole))
 

@@ -146,7 +146,7 @@ def replay(session: Session, message: Id, *, stage: Stage = "", wait: options.Wa
 
     async def whole(link: Link, progress: Progress) -> ReplayResult:
         result = await replay_message(link, message, stage=stage, progress=progress)
-        return await settled(link, result, timeout=within) if wait else result
+        return await settled(link, result, timeout=within, progress=progress) if wait else result
 
     show_replays(session, [session.run(whole)])
 

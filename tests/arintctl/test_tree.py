@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from arint.actions import Action
 from arint.bus.subjects import Place
-from arint.operations.story import Input, tell
+from arint.operations.story import Input, held_up, tell
 from arintctl.tree import story_text
+
+
+def test_what_waits_for_a_system_says_for_which_and_since_when() -> None:
+    story = tell("R", [Input(place=Place("R", "R", 0, "connection=crm", "start"), at=1.0)], [])
+    assert story_text(held_up(story, {"crm": 5.0}, {})).splitlines()[-1].strip() == (
+        "waits for connection/crm, which has been away since 00:00:05.000Z")
 
 
 def test_the_whole_story_as_a_tree() -> None:

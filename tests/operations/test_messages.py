@@ -63,7 +63,9 @@ async def test_a_dead_letter_is_listed_edited_replayed_and_told(link: Link, flow
                 if one.id == message.id]
     assert (known.state, known.stage) == ("dead", STAGE)
 
-    await edit_dead(link, message.id, b'{"id": 2}')
+    died = (await show_dead(link, message.id)).letter.at
+    edited = await edit_dead(link, message.id, b'{"id": 2}')
+    assert edited.at == died < edited.edited, "it died when it died, not when it was edited"
     detail = await show_dead(link, message.id)
     assert detail.body == '{"id": 2}'
     assert detail.detail == "Traceback …"

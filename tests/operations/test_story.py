@@ -10,7 +10,8 @@ from arint.actions import Action, Outcome
 from arint.bus.subjects import Place
 from arint.errors import NotFoundError
 from arint.operations.messages import summary
-from arint.operations.story import Input, Story, tell
+from arint.operations.story import Input, Story, held_up, tell
+from arint.resources.kinds import Flow
 
 ROOT = "01ROOT"
 
@@ -113,3 +114,15 @@ def test_of_several_branches_the_list_shows_the_one_that_waits() -> None:
                              action(branches[1], "deferred", 1.3, error="answered 503"),
                              action(branches[0], "done", 1.4)])
     assert (waiting.state, waiting.stage, waiting.error) == ("paused", branches[1], "answered 503")
+
+
+def test_what_waits_for_a_system_that_is_away_says_so() -> None:
+    flow = Flow(name="out", steps=[{"call": "service/a"}, {"send": {"to": "connection/partner"}}])
+    places = [Place("R", "R", 0, "out", "start"), Place("R", "R", 0, "out", "1-send-partner"),
+              Place("R", "R", 0, "connection=crm", "start"), Place("R", "R", 0, "gone", "0-send-x")]
+    story = tell("R", [Input(place=place, at=1.0) for place in places], [])
+    told = held_up(story, {"partner": 7.0, "crm": 5.0}, {"Flow/out": flow})
+    assert {f"{hop.flow}.{hop.stage}": (hop.state, hop.away, hop.away_since) for hop in told.hops} == {
+        "out.start": ("waiting", "", 0.0), "out.1-send-partner": ("paused", "connection/partner", 7.0),
+        "connection=crm.start": ("paused", "connection/crm", 5.0), "gone.0-send-x": ("waiting", "", 0.0)}
+    assert held_up(story, {"other": 7.0}, {"Flow/out": flow}) == story
