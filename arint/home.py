@@ -32,6 +32,7 @@ import msgspec
 
 from arint.errors import ArintError, ConflictError, DeniedError, NotFoundError, NotValidError
 from arint.ports import Ports
+from arint.registry.records import Capacity, Role
 from arint.tracing.settings import TraceSettings
 
 FORMAT = 1
@@ -39,6 +40,13 @@ SOCKET_PATH_LIMIT = 100  # sun_path holds 108 bytes; some are kept for temporary
 _FOLDERS = ("pki", "etcd", "nats", "run", "log", "data", "artifacts", "wheels", "requirements")
 _FILES = ("node.json", "lock")
 _LET_THROUGH = 0o711
+
+
+class Member(msgspec.Struct, frozen=True):
+    """A node with engines, as others dial it."""
+
+    host: str
+    ports: Ports
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +65,34 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds since the epoch."""
     traces: TraceSettings | None = None
     """Where spans go; nowhere by default."""
+    roles: tuple[Role, ...] = ("server", "worker")
+    """`server`: it runs etcd and the broker; `worker`: services may be placed on it."""
+    labels: dict[str, str] = {}
+    """Those that the node is first recorded with; afterwards the record decides."""
+    capacity: Capacity = Capacity()
+    members: dict[str, Member] = {}
+    """The servers of the cluster as they were last known, by name; empty where this node is the only one."""
+
+    @property
+    def is_server(self) -> bool:
+        """Whether the engines run here."""
+        return "server" in self.roles
+
+    @property
+    def servers(self) -> tuple[Member, ...]:
+        """Whom to dial, this node itself first."""
+        own = (Member(self.host, self.ports),) if self.is_server else ()
+        return own + tuple(member for name, member in sorted(self.members.items()) if name != self.node)
+
+    @property
+    def etcd_endpoints(self) -> tuple[str, ...]:
+        """`host:port` of every member of etcd, this node's first."""
+        return tuple(f"{one.host}:{one.ports.etcd_client}" for one in self.servers)
+
+    @property
+    def nats_servers(self) -> tuple[str, ...]:
+        """The address of every broker, this node's first."""
+        return tuple(f"tls://{one.host}:{one.ports.nats}" for one in self.servers)
 
 
 class Pem(NamedTuple):

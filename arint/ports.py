@@ -24,6 +24,7 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
     etcd_client: int = 2379
     etcd_peer: int = 2380
     nats: int = 4222
+    nats_route: int = 6222
     http: int = 8080
     metrics: int = 9464
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from arint.errors import UsageError
+from arint.errors import ArintError, UsageError
 
 Format = Literal["table", "wide", "json", "yaml", "name"]
 
@@ -31,3 +32,11 @@ def seconds_of(duration: str) -> float:
         return seconds(duration)
     except (ValueError, KeyError):
         raise UsageError(f"{duration!r} is no duration", remedy="write 500ms, 30s, 5m or 24h") from None
+
+
+def confirm(question: str) -> None:
+    """Ask on the terminal. Raises UsageError where there is nobody to ask, ArintError on a no."""
+    if not sys.stdin.isatty():
+        raise UsageError("a confirmation is needed", remedy="add --yes")
+    if not typer.confirm(question, err=True):
+        raise ArintError("not confirmed; nothing was changed")

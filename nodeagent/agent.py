@@ -17,7 +17,7 @@ from arint.engines.etcd import Etcd as EtcdEngine
 from arint.engines.logs import keep_logs_small
 from arint.engines.nats import Nats
 from arint.errors import ArintError
-from arint.home import Home
+from arint.home import Home, Member
 from arint.meters import exposition
 from arint.operations.agent import AgentStatus, Contracts, LogLine
 from arint.registry.records import NodeRecord
@@ -63,7 +63,8 @@ class Agent:
         self._etcd_open = False
         self._engines = [
             Keeper(EtcdEngine(home, self._config), self._ask_etcd, self._bell.ring),
-            Keeper(Nats(home, self._config), self._ask_nats, self._bell.ring, interval=NATS_INTERVAL)]
+            Keeper(Nats(home, self._config), self._ask_nats, self._bell.ring, interval=NATS_INTERVAL)
+        ] if self._config.is_server else []
         self._crew = Crew(home, self._surroundings(), command, self._bell)
         self._views: Views | None = None
         self._source: Source | None = None
@@ -113,8 +114,7 @@ class Agent:
 
     def _connection(self) -> Etcd:
         pem = self._home.identity("etcd-agent")
-        endpoint = f"{self._config.host}:{self._config.ports.etcd_client}"
-        return Etcd([endpoint], Tls(pem.ca, pem.certificate, pem.key))
+        return Etcd(self._config.etcd_endpoints, Tls(pem.ca, pem.certificate, pem.key))
 
     async def _ask_etcd(self) -> None:
         """A read that needs a leader and a quorum.
@@ -133,21 +133,21 @@ class Agent:
 
     def _surroundings(self) -> Surroundings:
         config, home = self._config, self._home
-        bus = BusSettings((f"tls://{config.host}:{config.ports.nats}",), *home.identity("worker"))
+        bus = BusSettings(config.nats_servers, *home.identity("worker"))
         return Surroundings(node=config.node, home=str(home.path), bus=bus, host=config.host, port=config.ports.http,
                             variables=home.variables(config), fsync=config.fsync, traces=config.traces)
 
     async def _take_part(self) -> None:
         """From the first answer of etcd on: follow the cluster, be a member of it, run what is assigned."""
-        etcd_keeper = self._engines[0]
-        await etcd_keeper.ready.wait()
+        await self._until_etcd_answers()
         config, keys, etcd = self._config, Keys(self._config.cluster), self._etcd
         async with AsyncExitStack() as open_:
             await open_.enter_async_context(etcd)
             self._etcd_open = True
             views = await self._open_views(etcd, keys, open_)
             source = Source(self._home, etcd, config.cluster)
-            record = NodeRecord(name=config.node, release=VERSION, host=config.host)
+            record = NodeRecord(name=config.node, release=VERSION, host=config.host, roles=config.roles,
+                                ports=config.ports, labels=config.labels, capacity=config.capacity)
             membership = Membership(etcd, keys, record, self._home.run / "lease", self._bell)
             placing = Placing(config.node, etcd, keys, views, source, self._bell, VERSION)
             self._views, self._source, self._membership, self._placing = views, source, membership, placing
@@ -164,8 +164,35 @@ class Agent:
                 for view in views.all:
                     tasks.create_task(self._bell.ring_with(view), name=f"bell {view.prefix}")
                 tasks.create_task(keep_membership(membership, work), name="membership")
+                tasks.create_task(self._remember_servers(views), name="servers")
                 tasks.create_task(self._keep_crew(views, source, membership), name="crew")
                 tasks.create_task(Sweeper(self._home, etcd, config.cluster, views).run(), name="sweeper")
+
+    async def _until_etcd_answers(self) -> None:
+        """This node's own member; or where none runs here, any of the cluster's."""
+        if self._engines:
+            await self._engines[0].ready.wait()
+            return
+        while True:
+            try:
+                await self._ask_etcd()
+            except (ArintError, TimeoutError) as error:
+                self._fail(f"etcd does not answer: {error}" if str(error) else "etcd does not answer")
+                await asyncio.sleep(_TRY_AGAIN)
+            else:
+                return
+
+    async def _remember_servers(self, views: Views) -> None:
+        """Keep node.json's list of servers as the cluster's records tell it: whom to dial at the next start."""
+        since = -1
+        while True:
+            since = await views.nodes.wait_changed(since)
+            members = {one.name: Member(one.host, one.ports) for one in views.nodes.snapshot.values()
+                       if "server" in one.roles}
+            if members.keys() - {self._config.node} and members != self._config.members:
+                self._config = msgspec.structs.replace(self._config, members=members)
+                await asyncio.to_thread(self._home.save, self._config)
+                log.info("servers of the cluster: %s", ", ".join(sorted(members)))
 
     async def _open_views(self, etcd: Etcd, keys: Keys, open_: AsyncExitStack) -> Views:
         while True:

@@ -145,7 +145,7 @@ class Membership:
         if found is not None:
             before = msgspec.json.decode(found.value, type=NodeRecord)
             record = msgspec.structs.replace(before, release=record.release, host=record.host,
-                                              capacity=record.capacity)
+                                             roles=record.roles, ports=record.ports, capacity=record.capacity)
             if record == before:
                 return
         compare = mod_revision_is(key, found.mod_revision) if found is not None else absent(key)

@@ -78,7 +78,7 @@ def agent_status(config: NodeConfig, release: str, engines: list[EngineStatus], 
     `drained`: nothing needs to run here.
     """
     runs = drained or any(one.service == RUNNER and one.state == "ready" for one in instances)
-    ready = bool(engines) and all(one.ready for one in engines) and member and runs
+    ready = bool(engines) == config.is_server and all(one.ready for one in engines) and member and runs
     return AgentStatus(node=config.node, cluster=config.cluster, pid=os.getpid(), version=release, ready=ready,
                        change_set=change_set, started=_STARTED, memory=memory_bytes(os.getpid()),
                        engines=tuple(engines), instances=tuple(instances), metrics=metrics, error=error,

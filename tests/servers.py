@@ -185,7 +185,7 @@ def prepared_home(folder: Path, pki: Path | None) -> Home:
 def node_config(name: str = "n1", *, fsync: bool = True) -> NodeConfig:
     """A node with free ports."""
     ports: list[int] = []
-    for _ in range(5):
+    for _ in Ports.__struct_fields__:
         ports.append(free_port(avoid=ports))
     return NodeConfig(version="test", cluster="test", node=name, fsync=fsync, created=0.0,
                       ports=Ports(**dict(zip(Ports.__struct_fields__, ports, strict=True))))

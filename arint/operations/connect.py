@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from arint.errors import UnreachableError
-from arint.home import Home, NodeConfig
+from arint.home import Home, NodeConfig, Pem
 from arint.operations.agent import Agent
 
 if TYPE_CHECKING:
@@ -50,9 +50,9 @@ class Link:
             from arint.store.connection import Etcd, Tls
 
             await self._refuse_if_nothing_runs(self.config.ports.etcd_client)
-            pem = self.home.identity("etcd-admin")
-            endpoint = f"{self.config.host}:{self.config.ports.etcd_client}"
-            self._etcd = await self._open.enter_async_context(Etcd([endpoint], Tls(pem.ca, pem.certificate, pem.key)))
+            pem = self._identity("etcd-admin", "etcd-agent")
+            self._etcd = await self._open.enter_async_context(
+                Etcd(self.config.etcd_endpoints, Tls(pem.ca, pem.certificate, pem.key)))
         return self._etcd
 
     async def change_sets(self) -> ChangeSets:
@@ -74,18 +74,22 @@ class Link:
             from arint.runtime.control import BusSettings
 
             await self._refuse_if_nothing_runs(self.config.ports.nats)
-            pem = self.home.identity("admin")
-            server = f"tls://{self.config.host}:{self.config.ports.nats}"
-            self._bus = await Bus.connect(BusSettings((server,), *pem), name="arintctl")
+            pem = self._identity("admin", "worker")
+            self._bus = await Bus.connect(BusSettings(self.config.nats_servers, *pem), name="arintctl")
             self._open.push_async_callback(self._bus.close)
         return self._bus
+
+    def _identity(self, administrator: str, node: str) -> Pem:
+        """The administrator's, which servers hold; on another node the node's own, which may do less."""
+        return self.home.identity(administrator if self.config.is_server else node)
 
     async def _refuse_if_nothing_runs(self, port: int) -> None:
         """An engine that is down for a moment is waited for; where no agent will start it again, at once none is.
 
         Raises UnreachableError.
         """
-        if not await self.agent.answers() and not await _listens(self.config.host, port):
+        runs = await self.agent.answers() or (self.config.is_server and await _listens(self.config.host, port))
+        if not runs:
             raise UnreachableError("the cluster of this home does not run", where=str(self.home.path),
                                    remedy="run: arintctl up")
 

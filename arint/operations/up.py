@@ -134,8 +134,9 @@ def prepare(home: Home, arguments: UpArguments, progress: Progress) -> NodeConfi
         _check_disk(home)
         home.save(_new_config(arguments))
     config = home.load()
-    ensure_pki(home, tuple(dict.fromkeys((config.host, "127.0.0.1", "localhost"))))
-    Sealer.ensure(home)
+    if config.is_server:
+        ensure_pki(home, tuple(dict.fromkeys((config.host, "127.0.0.1", "localhost"))))
+        Sealer.ensure(home)
     return config
 
 
@@ -144,8 +145,8 @@ def addresses(config: NodeConfig) -> tuple[Address, ...]:
     ports = config.ports
     return (
         Address("http channels", f"http://{config.host}:{ports.http}"),
-        Address("etcd (mTLS)", f"https://{config.host}:{ports.etcd_client}"),
-        Address("nats (mTLS)", f"tls://{config.host}:{ports.nats}"),
+        *(Address("etcd (mTLS)", f"https://{endpoint}") for endpoint in config.etcd_endpoints),
+        *(Address("nats (mTLS)", server) for server in config.nats_servers),
         Address("metrics", f"http://127.0.0.1:{ports.metrics}/metrics"),
         *([Address("traces go to", config.traces.endpoint)] if config.traces is not None else []),
     )

@@ -6,7 +6,10 @@ from typing import Literal
 
 import msgspec
 
+from arint.ports import Ports
+
 State = Literal["starting", "ready", "draining", "failed"]
+Role = Literal["server", "worker", "edge"]
 
 
 class Capacity(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -26,6 +29,8 @@ class NodeRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     name: str
     release: str = ""
     host: str = ""
+    roles: tuple[Role, ...] = ("server", "worker")
+    ports: Ports = Ports()
     capacity: Capacity = Capacity()
     labels: dict[str, str] = {}
     cordoned: bool = False

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from arint.errors import NotValidError
+from arint.errors import NotFoundError, NotValidError
 from arint.home import Home, write_private
 
 if TYPE_CHECKING:
     from cryptography import x509
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
 
 CA_DAYS = 3650
 LEAF_DAYS = 825
@@ -77,7 +77,7 @@ def _make_ca(name: str) -> tuple[x509.Certificate, EllipticCurvePrivateKey]:
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes
 
-    key = _new_key()
+    key = new_key()
     builder = (
         _builder(name, CA_DAYS)
         .issuer_name(_name(name))
@@ -90,23 +90,36 @@ def _make_ca(name: str) -> tuple[x509.Certificate, EllipticCurvePrivateKey]:
 
 
 def _issue(pki: Path, identity: Identity, ca_name: str, hosts: Sequence[str]) -> None:
+    key = new_key()
+    _write_pair(pki, identity.name, sign(pki, identity, ca_name, key.public_key(), hosts), key)
+
+
+def sign(pki: Path, identity: Identity, ca_name: str, public_key: EllipticCurvePublicKey,
+         hosts: Sequence[str]) -> x509.Certificate:
+    """A certificate of the CA in `pki` for who holds the private key to `public_key`.
+
+    Raises NotFoundError where the CA's key is not there, NotValidError where it is no elliptic curve key.
+    """
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.x509.oid import ExtendedKeyUsageOID
 
-    ca = x509.load_pem_x509_certificate((pki / f"{ca_name}.pem").read_bytes())
-    ca_key = serialization.load_pem_private_key((pki / f"{ca_name}.key").read_bytes(), password=None)
+    try:
+        ca = x509.load_pem_x509_certificate((pki / f"{ca_name}.pem").read_bytes())
+        ca_key = serialization.load_pem_private_key((pki / f"{ca_name}.key").read_bytes(), password=None)
+    except FileNotFoundError as error:
+        raise NotFoundError("this home does not hold the CA's key", where=str(error.filename),
+                            remedy="do this on a node with the role server") from None
     if not isinstance(ca_key, ec.EllipticCurvePrivateKey):
         raise NotValidError("the CA's private key is no elliptic curve key", where=str(pki / f"{ca_name}.key"))
-    key = _new_key()
     usages = [ExtendedKeyUsageOID.CLIENT_AUTH]
     if identity.serves:
         usages.append(ExtendedKeyUsageOID.SERVER_AUTH)
     builder = (
         _builder(identity.name, LEAF_DAYS)
         .issuer_name(ca.subject)
-        .public_key(key.public_key())
+        .public_key(public_key)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
@@ -114,7 +127,7 @@ def _issue(pki: Path, identity: Identity, ca_name: str, hosts: Sequence[str]) ->
     )
     if identity.serves:
         builder = builder.add_extension(x509.SubjectAlternativeName(_general_names(hosts)), critical=False)
-    _write_pair(pki, identity.name, builder.sign(ca_key, hashes.SHA256()), key)
+    return builder.sign(ca_key, hashes.SHA256())
 
 
 def _is_good(pki: Path, identity: Identity, ca_name: str, hosts: Sequence[str]) -> bool:
@@ -180,7 +193,8 @@ def _name(common: str) -> x509.Name:
     ])
 
 
-def _new_key() -> EllipticCurvePrivateKey:
+def new_key() -> EllipticCurvePrivateKey:
+    """A private key as all identities have."""
     from cryptography.hazmat.primitives.asymmetric import ec
 
     return ec.generate_private_key(ec.SECP256R1())

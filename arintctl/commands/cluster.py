@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from arint.errors import ArintError, UsageError
+from arint.errors import ArintError
 from arintctl import layout, options
 from arintctl.output import Column, Table, aligned, columned, write
 from arintctl.session import Session
@@ -86,7 +85,7 @@ def down(session: Session, *,
     home = session.home()
     home.load()
     if purge and not yes:
-        _confirm(f"remove {home.path} with all messages, configuration and keys?")
+        options.confirm(f"remove {home.path} with all messages, configuration and keys?")
     arguments = DownArguments(purge=purge, grace=options.seconds_of(grace))
     result = session.run(lambda link, progress: operation(link, arguments, progress))
     if purge:
@@ -98,14 +97,6 @@ def down(session: Session, *,
     else:
         what = f"stopped {', '.join(result.stopped)}" if result.stopped else "nothing was running"
         write(f"{what}; {result.home} removed" if purge else what)
-
-
-def _confirm(question: str) -> None:
-    """Ask on the terminal. Raises UsageError where there is nobody to ask, ArintError on a no."""
-    if not sys.stdin.isatty():
-        raise UsageError("a confirmation is needed", remedy="add --yes")
-    if not typer.confirm(question, err=True):
-        raise ArintError("not confirmed; nothing was changed")
 
 
 @verb(app, "status", example="arintctl status -o wide")

@@ -147,7 +147,7 @@ async def test_a_new_version_takes_over_and_one_that_fails_does_not(node: Node) 
     assert {one.version for one in of_service(status, "price")}.isdisjoint({""})
     assert pid not in node.pids().values()
     good = {one.version for one in of_service(status, "price")}
-    assert len(good) == 1
+    assert len(good) == 1, status
     number = (await node.commit(price(node, behave="fail", replicas=2, update=update))).number
     status = await node.until(lambda one: one.change_set >= number and any(
         worker.state == "failed" for worker in one.instances))
@@ -164,7 +164,7 @@ async def test_a_new_version_takes_over_and_one_that_fails_does_not(node: Node) 
     assert sum(one.state == "ready" for one in of_service(status, "price")) == 2
     number = (await node.commit(price(node, replicas=1, timeout="6s", update=update))).number
     status = await node.until_applied(number)
-    assert len(of_service(status, "price")) == 1
+    assert len(of_service(status, "price")) == 1, (number, status)
 
 
 async def test_code_that_is_missing_and_a_worker_that_exits_are_told(node: Node) -> None:
