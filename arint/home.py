@@ -134,6 +134,8 @@ class Home:
         self.requirements = self.path / "requirements"
         self.internal_database = self.data / "internal.db"
         self.agent_lock_file = self.run / "agent.lock"
+        self.directory_file = self.run / "directory"
+        """Who serves what on other nodes (`arint.registry.directory`)."""
 
     def __repr__(self) -> str:
         return f"Home({str(self.path)!r})"

@@ -8,7 +8,7 @@ from importlib import import_module
 from bench import report
 
 FIGURES = ("accept", "immediate", "worker", "flow", "steps", "files", "sql", "start", "cluster", "dev", "rolling",
-           "chaos", "observing", "agents", "placement")
+           "chaos", "observing", "agents", "placement", "elsewhere")
 
 
 def main() -> int:

@@ -35,6 +35,7 @@ from nodeagent.crew import Crew
 from nodeagent.engine_room import Keeper
 from nodeagent.membership import Membership, keep_membership
 from nodeagent.metrics_page import MetricsPage
+from nodeagent.neighbours import Neighbours
 from nodeagent.orders import Surroundings
 from nodeagent.placing import Placing
 from nodeagent.source import Source
@@ -150,11 +151,13 @@ class Agent:
                                 ports=config.ports, labels=config.labels, capacity=config.capacity)
             membership = Membership(etcd, keys, record, self._home.run / "lease", self._bell)
             placing = Placing(config.node, etcd, keys, views, source, self._bell, VERSION)
+            neighbours = Neighbours(self._home, config.node, etcd, keys, views, self._bell)
             self._views, self._source, self._membership, self._placing = views, source, membership, placing
 
             async def work(lease: Lease) -> None:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(_until_lost(lease), name="lease")
+                    tasks.create_task(neighbours.measure(lease), name="neighbours")
                     tasks.create_task(membership.publish(views, self._crew.registrations,
                                                          self._standing), name="register")
                     tasks.create_task(self._lead_at_times(Election(
@@ -165,6 +168,7 @@ class Agent:
                     tasks.create_task(self._bell.ring_with(view), name=f"bell {view.prefix}")
                 tasks.create_task(keep_membership(membership, work), name="membership")
                 tasks.create_task(self._remember_servers(views), name="servers")
+                tasks.create_task(neighbours.write_down(), name="directory")
                 tasks.create_task(self._keep_crew(views, source, membership), name="crew")
                 tasks.create_task(Sweeper(self._home, etcd, config.cluster, views).run(), name="sweeper")
 

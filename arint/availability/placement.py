@@ -93,7 +93,7 @@ def _bring_forward(board: Board, wanted: Wanted, rollout: Rollout, live: Sequenc
     target, revision = (rollout.stable, rollout.revision) if given_up else (wanted.version, wanted.revision)
     case = _sort_out(wanted, target, revision, rollout, live, board)
     _step(case, rollout, board)
-    if case.old:
+    if case.old or any(one.version != target for one in case.draining):
         board.replacing.append(wanted.service)
     return _settle(case, rollout, board)
 

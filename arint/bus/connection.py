@@ -64,10 +64,18 @@ class Subscription:
         task.add_done_callback(self._tasks.discard)
 
     async def close(self, grace: float = 10.0) -> None:
-        """Take nothing new; wait at most `grace` seconds for what has begun, then cancel it."""
-        self._bus.wire.unlisten(self.number)
+        """Take nothing new; wait at most `grace` seconds for what has begun, then cancel it.
+
+        What was on its way when it closes is still begun: nobody else will be given it.
+        """
+        deadline = asyncio.get_running_loop().time() + grace
+        if grace > 0:
+            await self._bus.wire.unlisten_gently(self.number, min(grace, 2.0))
+        else:
+            self._bus.wire.unlisten(self.number)
         if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=grace)
+            left = max(deadline - asyncio.get_running_loop().time(), 0.0)
+            _, late = await asyncio.wait(self._tasks, timeout=left)
             for task in late:
                 task.cancel()
 

@@ -11,6 +11,7 @@ from arint.bus import headers as header_lines
 from arint.bus.bodies import Bodies
 from arint.bus.connection import Bus, Reply, Request, Subscription
 from arint.bus.subjects import target_of
+from arint.errors import ArintError
 from arint.failures import Told, error_of, tell
 from arint.message import ENVELOPE_HEADER, Message, StoredBody, decode_message, encode_envelope, inline
 
@@ -25,8 +26,19 @@ Answerer = Callable[[Message, float], Awaitable[Message]]
 async def ask(bus: Bus, subject: str, message: Message, timeout: float, bodies: Bodies | None = None) -> Message:
     """Send a request and wait for its answer, at most `timeout` seconds. Large bodies go by way of `bodies`.
 
-    Raises what the answerer raised (as the error of the same title, else MessageError), TimedOutError, or
-    UnreachableError where nobody answers.
+    Raises what the answerer raised (as the error of the same title, else MessageError), and what `attempt` raises.
+    """
+    answer = await attempt(bus, subject, message, timeout, bodies)
+    if isinstance(answer, ArintError):
+        raise answer
+    return answer
+
+
+async def attempt(bus: Bus, subject: str, message: Message, timeout: float, bodies: Bodies | None = None,
+                  ) -> Message | ArintError:
+    """As `ask`; what the answerer raised is returned, so that it is told from what became of the request itself.
+
+    Raises TimedOutError, NobodyError where nobody listens, UnreachableError where the connection broke meanwhile.
     """
     if bodies is not None:
         message = await bodies.lend(message, _store_of(subject))
@@ -34,7 +46,7 @@ async def ask(bus: Bus, subject: str, message: Message, timeout: float, bodies: 
     reply = await bus.request(subject, inline(message), timeout, headers)
     failure = header_lines.find(reply.header, _FAILURE.encode())
     if failure is not None:
-        raise error_of(msgspec.json.decode(failure, type=Told))
+        return error_of(msgspec.json.decode(failure, type=Told))
     return await _whole(_message(reply), bodies)
 
 

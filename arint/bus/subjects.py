@@ -167,9 +167,14 @@ def rpc_of(target: str) -> str:
     return rpc(name) if separator and kind == "service" else rpc(f"flow={target}")
 
 
+def rpc_at(target: str, instance: str) -> str:
+    """The subject on which one instance answers for a flow token."""
+    return f"{rpc_of(target)}.{instance}"
+
+
 def target_of(subject: str) -> str:
-    """The flow token that a subject of request/reply stands for: `rpc_of` the other way round."""
-    kind, separator, name = subject.partition(".")[2].partition("=")
+    """The flow token that a subject of request/reply stands for: `rpc_of` or `rpc_at` the other way round."""
+    kind, separator, name = subject.split(".")[1].partition("=")
     return name if separator and kind == "flow" else f"service={kind}"
 
 

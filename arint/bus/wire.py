@@ -8,6 +8,7 @@ close the client for good, and a TLS peer that has gone silent holds up the reco
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 from nats.aio.client import Client
@@ -46,6 +47,15 @@ class Wire(Client):  # type: ignore[misc]
         self._raw.pop(number, None)
         if self._subs.pop(number, None) is not None and self.is_connected:
             self.put(f"UNSUB {number}\r\n".encode())
+
+    async def unlisten_gently(self, number: int, within: float) -> None:
+        """Take back a subscription, yet hear what the server had sent before it knew; at most `within` seconds."""
+        if self._subs.pop(number, None) is not None and self.is_connected:
+            self.put(f"UNSUB {number}\r\n".encode())
+            self.flush_now()
+            with contextlib.suppress(Exception):  # the connection broke: nothing more comes
+                await self.flush(within)
+        self._raw.pop(number, None)
 
     def put(self, data: bytes) -> None:
         """Send commands; what is put in one turn of the loop goes out in one write, after what was put before."""

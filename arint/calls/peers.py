@@ -9,15 +9,14 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
-from arint.bus import requests
 from arint.bus.bodies import Bodies
 from arint.bus.connection import Bus
-from arint.bus.subjects import rpc_of
 from arint.calls.admission import MOST, Admission
 from arint.calls.client import Calls, RefusedError
+from arint.calls.elsewhere import Elsewhere, repeatable
 from arint.calls.sockets import Sockets, group_of
 from arint.calls.streams import gather
-from arint.errors import NobodyError, RejectedError, SystemUnavailableError, TimedOutError
+from arint.errors import NobodyError, RejectedError, SystemUnavailableError, TimedOutError, UnreachableError
 from arint.flows.state import Reply
 from arint.home import Home
 from arint.message import LARGEST_BODY, Message
@@ -46,9 +45,8 @@ class Peers:
 
     def __init__(self, home: Home, bus: Bus, bodies: Bodies | None = None) -> None:
         self.sockets = Sockets(home)
-        self._bus = bus
-        self._bodies = bodies
         self._loop = asyncio.get_running_loop()
+        self._elsewhere = Elsewhere(home, bus, bodies)
         self._groups: dict[str, dict[str, _Peer]] = defaultdict(dict)
         self._admissions: dict[str, Admission] = defaultdict(Admission)
         self._looked = -1.0
@@ -85,13 +83,19 @@ class Peers:
     async def _ask(self, target: str, message: Message, deadline: float, body: AsyncIterator[bytes] | None) -> Reply:
         group = group_of(target)
         refused: set[str] = set()
+        lost: UnreachableError | None = None
         while (calls := self._best(target, group, refused)
                or await self._dialled(target, group, refused, deadline)) is not None:
             try:
                 return await calls.ask(target, message, max(deadline - self._loop.time(), 0.001), body)
             except RefusedError:
                 refused.add(calls.name)
-        return await self._ask_elsewhere(target, message, deadline, body)
+            except UnreachableError as error:
+                if lost is not None or not (calls.gone and body is None and repeatable(message)):
+                    raise
+                lost = error  # another is asked once: a request that ends whoever works at it must not end them all
+                refused.add(calls.name)
+        return await self._ask_elsewhere(target, message, deadline, body, lost)
 
     def _best(self, target: str, group: str, refused: set[str]) -> Calls | None:
         """The least busy of those that are connected; the others are dialled meanwhile."""
@@ -160,13 +164,12 @@ class Peers:
         for name, made in present.items():
             self._groups[name.rpartition("-")[0]].setdefault(name, _Peer(name, made))
 
-    async def _ask_elsewhere(self, target: str, message: Message, deadline: float,
-                             body: AsyncIterator[bytes] | None) -> Reply:
-        """Any instance that the bus reaches; a streamed body goes in one piece."""
+    async def _ask_elsewhere(self, target: str, message: Message, deadline: float, body: AsyncIterator[bytes] | None,
+                             lost: UnreachableError | None) -> Reply:
+        """An instance that the bus reaches; a streamed body goes in one piece. `lost`: one was asked in vain before."""
         if body is not None:
             message.body = await gather(body, LARGEST_BODY, _too_large)
-        left = max(deadline - self._loop.time(), 0.001)
-        return Reply(await requests.ask(self._bus, rpc_of(target), message, left, self._bodies))
+        return await self._elsewhere.ask(target, message, deadline, lost)
 
     async def close(self) -> None:
         """Part from all."""

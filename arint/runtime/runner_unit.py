@@ -11,7 +11,7 @@ from typing import Any
 from arint.bus import requests
 from arint.bus.connection import Subscription
 from arint.bus.keeper import Keeper, Watched
-from arint.bus.subjects import rpc_of
+from arint.bus.subjects import rpc_at, rpc_of
 from arint.bus.sweep import Sweeper
 from arint.calls.frames import Hello
 from arint.calls.server import CallServer
@@ -70,7 +70,8 @@ class RunnerUnit:
         self._effects = RunnerEffects(self._outlets, desk)
         self._calls = FlowCalls(desk, self._effects, self._outlets)
         self._server: CallServer | None = None
-        self._subscriptions: dict[str, Subscription] = {}
+        self._subscriptions: dict[str, tuple[Subscription, Subscription]] = {}
+        """By flow: that of all runners, and this one's own."""
         self._keeper = tasks.create_task(Keeper(desk.bus, lambda: self._watched).run(), name="keeper")
         self._counting = tasks.create_task(count_waiting(desk.bus, lambda: self._watched), name="waiting")
         self._sweeper = tasks.create_task(Sweeper(desk.bus).run(), name="sweeper")
@@ -132,10 +133,13 @@ class RunnerUnit:
             await self._server.start(Hello(orders.instance, IN_FLIGHT), self._calls.answer)
         flows = {flow.name for flow in orders.flows} | programs.apis.keys()
         for gone in [name for name in self._subscriptions if name not in flows]:
-            await self._subscriptions.pop(gone).close(0.0)
+            for subscription in self._subscriptions.pop(gone):
+                await subscription.close(0.0)
         for name in flows - self._subscriptions.keys():
-            self._subscriptions[name] = await requests.answer(
-                self._desk.bus, rpc_of(name), partial(self._calls.answer_message, name), bodies=self._desk.bodies)
+            answer, bodies = partial(self._calls.answer_message, name), self._desk.bodies
+            self._subscriptions[name] = (
+                await requests.answer(self._desk.bus, rpc_of(name), answer, bodies=bodies),
+                await requests.answer(self._desk.bus, rpc_at(name, orders.instance), answer, bodies=bodies))
 
     async def _replace_outlets(self, orders: Orders) -> None:
         """Open anew what has changed; a sink in use keeps its connections where it has not."""
@@ -173,7 +177,7 @@ class RunnerUnit:
         async with asyncio.TaskGroup() as tasks:
             if self._server is not None:
                 tasks.create_task(self._server.stop(grace))
-            for subscription in self._subscriptions.values():
+            for subscription in (one for both in self._subscriptions.values() for one in both):
                 tasks.create_task(subscription.close(grace))
             tasks.create_task(self._stages.stop(grace))
         await asyncio.gather(*(outlet.close() for outlet in self._outlets.values()))

@@ -21,7 +21,7 @@ from arint import environment
 from arint.accounts import Account, account, become, reachable
 from arint.bus import requests
 from arint.bus.connection import Subscription
-from arint.bus.subjects import rpc
+from arint.bus.subjects import rpc, rpc_at
 from arint.calls.frames import Hello
 from arint.calls.server import Asked, CallServer
 from arint.calls.sockets import name_of
@@ -69,7 +69,7 @@ class ServiceUnit:
         self._on_change = on_change
         self._stages = Stages(desk)
         self._host: Host | None = None
-        self._subscription: Subscription | None = None
+        self._subscriptions: list[Subscription] = []
         self._server: CallServer | None = None
         self._watchdog = Watchdog()
 
@@ -94,12 +94,13 @@ class ServiceUnit:
             wanted |= {(flow, token): StageProcessor(self._desk, program, token, self._host) for token in mine}
         in_flight = max(service.concurrency * LOOKAHEAD, 256)
         await self._stages.reconcile(wanted, max_in_flight=in_flight)
-        if self._subscription is None:
+        if not self._subscriptions:
             assert self._server is not None
             hello = Hello(orders.instance, service.concurrency, self._host.takes_stream)
             await self._server.start(hello, self._host.answer_call)
-            self._subscription = await requests.answer(self._desk.bus, rpc(service.name), self._host.answer,
-                                                        bodies=self._desk.bodies)
+            for subject in (rpc(service.name), rpc_at(f"service={service.name}", orders.instance)):
+                self._subscriptions.append(await requests.answer(self._desk.bus, subject, self._host.answer,
+                                                                 bodies=self._desk.bodies))
 
     async def _opened(self, service: Service, orders: Orders) -> Host:
         refuse_elsewhere(service.locked)
@@ -150,8 +151,8 @@ class ServiceUnit:
         async with asyncio.TaskGroup() as tasks:
             if self._server is not None:
                 tasks.create_task(self._server.stop(grace))
-            if self._subscription is not None:
-                tasks.create_task(self._subscription.close(grace))
+            for subscription in self._subscriptions:
+                tasks.create_task(subscription.close(grace))
             tasks.create_task(self._stages.stop(grace))
         await self._watchdog.stop()
         if self._host is not None:
