@@ -13,87 +13,133 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
 from arint.ports import free_port
-from tests.chaos.checker import Verdict, arrivals, judge
-from tests.chaos.faults import Faults
-from tests.chaos.load import send_all
+from tests.chaos.checker import Verdict, judge, outcome
+from tests.chaos.ending import ended_by_signals, undisturbed
+from tests.chaos.faults import Faults, pid_of
+from tests.chaos.load import Door, send_all
+from tests.chaos.mix import Mix, Sent, mixed
 
 MANIFEST = Path(__file__).parent / "manifest"
-DEATHS = 3.0
-"""Workers also die between a stage's store and its record, and between that and its ack: about so often a stage."""
 
 
 class Report(NamedTuple):
     """What a drill found."""
 
     verdict: Verdict
-    accepted: int
+    mix: Mix
+    refused: int
     seconds: float
-    killed: dict[str, int]
+    killed: Mapping[str, int]
     troubles: list[str]
 
     @property
     def line(self) -> str:
         """One line for people."""
         kills = ", ".join(f"{name} {times}" for name, times in sorted(self.killed.items()))
-        return (f"{self.accepted} accepted, {len(self.verdict.lost)} lost, {len(self.verdict.twice)} twice, "
-                f"{len(self.verdict.unknown)} unknown, {sum(self.killed.values())} kills ({kills}) "
-                f"in {self.seconds:.0f} s")
+        found = ", ".join(f"{len(names)} {what}" for what, names in self.verdict._asdict().items())
+        mix = self.mix
+        return (f"{mix.messages} messages ({mix.orders} orders, {mix.row_files * mix.rows_each} records of "
+                f"{mix.row_files} files, {mix.papers} files, {mix.scans} large, {mix.baskets} split and gathered, "
+                f"{mix.calls} calls, of which {self.refused} had an error), {found}, "
+                f"{sum(self.killed.values())} kills ({kills}) in {self.seconds:.0f} s")
 
 
-def drill(home: Path, messages: int, *, interval: float, patience: float) -> Report:
-    """Run the drill in this home (made, and left stopped). `patience`: seconds for the last message to arrive."""
-    arintctl = str(Path(sys.executable).with_name("arintctl"))
-    key = secrets.token_hex(16)
-    chance = DEATHS / messages
-    env = {**os.environ, "CHAOS_KEY": key, "ARINT_FAILPOINTS": f"stored={chance},recorded={chance}",
-           "XDG_CONFIG_HOME": str(home.parent / "config")}
+class Cluster:
+    """A home, and `arintctl` for it."""
 
-    def run(*words: str) -> str:
-        done = subprocess.run([arintctl, "--home", str(home), *words], env=env, check=False, capture_output=True,
-                              text=True, timeout=180)
+    def __init__(self, home: Path, env: Mapping[str, str]) -> None:
+        self.home, self.env = home, {**os.environ, "XDG_CONFIG_HOME": str(home.parent / "config"), **env}
+        self.arintctl = str(Path(sys.executable).with_name("arintctl"))
+
+    def run(self, *words: str) -> str:
+        """One command, which must succeed."""
+        done = subprocess.run([self.arintctl, "--home", str(self.home), *words], env=self.env, check=False,
+                              capture_output=True, text=True, timeout=180)
         assert done.returncode == 0, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
-    run("up", "--http-port", str(free_port()))
-    try:
-        run("apply", str(MANIFEST))
-        channel: dict[str, Any] = msgspec.json.decode(run("get", "channel/chaos-in", "-o", "json"))
-        channel = channel[0] if isinstance(channel, list) else channel
-        faults = Faults(home, arintctl, env, interval=interval)
-        began = time.monotonic()
-        faults.start()
+    def read(self, *words: str) -> Any:
+        """What a command prints as JSON."""
+        return msgspec.json.decode(self.run(*words, "-o", "json"))
+
+    def down(self) -> None:
+        """All of its processes end, whatever signals come meanwhile. Raises AssertionError where one does not."""
+        with undisturbed():
+            self.run("down")
+        left = [file.stem for file in (self.home / "run").glob("*.json") if pid_of(self.home, file.stem) is not None]
+        assert not left, f"still there after `down`: {', '.join(left)}"
+
+
+def drill(home: Path, orders: int, *, interval: float, patience: float) -> Report:
+    """Run the drill in this home (made, and left stopped). `patience`: seconds for the last message to arrive.
+
+    Raises KeyboardInterrupt at SIGINT and SIGTERM, when all is stopped.
+    """
+    mix, key = mixed(orders), secrets.token_hex(16)
+    cluster = Cluster(home, {"CHAOS_KEY": key, "ARINT_FAILPOINTS": mix.failpoints})
+    port = free_port()
+    with ended_by_signals():
         try:
-            accepted = asyncio.run(send_all(channel["status"]["url"], key, messages, at_once=32,
-                                            run=secrets.token_hex(4)))
+            cluster.run("up", "--http-port", str(port))
+            cluster.run("apply", str(MANIFEST))
+            door = Door(f"http://127.0.0.1:{port}", key, secrets.token_hex(4), home / "data")
+            return _under_fire(cluster, door, mix, interval, patience)
         finally:
-            faults.stop()
-        database = home / "data" / "chaos.db"
-        deadline = time.monotonic() + patience
-        while set(arrivals(database)) < set(accepted) and time.monotonic() < deadline:
-            time.sleep(0.5)
-        return Report(judge(accepted, database), len(accepted), time.monotonic() - began, dict(faults.killed),
-                      faults.troubles)
+            cluster.down()
+
+
+def _under_fire(cluster: Cluster, door: Door, mix: Mix, interval: float, patience: float) -> Report:
+    faults = Faults(cluster.home, cluster.arintctl, cluster.env, interval=interval)
+    began = time.monotonic()
+    faults.start()
+    try:
+        sent = asyncio.run(send_all(door, mix, at_once=32))
     finally:
-        run("down")
+        with undisturbed():
+            faults.stop()
+    _wait_for_all(cluster, door.data, sent, patience)
+    verdict = judge(sent.must, sent.may, outcome(door.data, sent.answers))
+    troubles = faults.troubles if verdict.clean else [*faults.troubles, f"dead letters:\n{cluster.run('dlq', 'list')}"]
+    return Report(verdict, mix, sent.refused, time.monotonic() - began, dict(faults.killed), troubles)
+
+
+def _wait_for_all(cluster: Cluster, data: Path, sent: Sent, patience: float) -> None:
+    """Until all has come out, and nothing is worked at that might come out once more."""
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        if set(sent.must) <= set(outcome(data, sent.answers)) and not _busy(cluster):
+            return
+        time.sleep(0.5)
+
+
+def _busy(cluster: Cluster) -> bool:
+    return any(instance["in_flight"] for instance in cluster.read("status")["instances"])
 
 
 def main() -> None:
-    """The drill from the command line; leaves with 1 if anything was lost or doubled."""
+    """The drill from the command line; leaves with 1 if the judge finds fault, with 130 if it was told to end."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--messages", type=int, default=20_000)
+    parser.add_argument("--messages", type=int, default=20_000, help="orders; the rest of the mix is in proportion")
     parser.add_argument("--interval", type=float, default=2.0)
     parser.add_argument("--patience", type=float, default=120.0)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="arint-drill-") as folder:
-        report = drill(Path(folder) / "home", arguments.messages, interval=arguments.interval,
-                       patience=arguments.patience)
+    try:
+        with tempfile.TemporaryDirectory(prefix="arint-drill-") as folder:
+            report = drill(Path(folder) / "home", arguments.messages, interval=arguments.interval,
+                           patience=arguments.patience)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
     print(report.line)
+    for kind, names in report.verdict._asdict().items():
+        if names:
+            print(f"{kind}: {', '.join(names[:20])}")
     for trouble in report.troubles:
         print(trouble)
     raise SystemExit(0 if report.verdict.clean else 1)

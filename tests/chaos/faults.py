@@ -13,7 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from threading import Event, Thread
 
-VICTIMS = ("double-1", "nats", "http-1", "agent", "runner-1", "etcd", "double-2")
+from arint.engines.procfs import boot_id, start_time
+
+VICTIMS = ("double-1", "nats", "http-1", "file-1", "agent", "runner-1", "digest-1", "etcd", "double-2")
 
 
 class Faults(Thread):
@@ -61,10 +63,10 @@ class Faults(Thread):
 
 
 def pid_of(home: Path, name: str) -> int | None:
-    """The process recorded under this name, if it lives and is ours."""
+    """The process recorded under this name, if it lives: not another that has its number since."""
     try:
         record = json.loads((home / "run" / f"{name}.json").read_text())
-        fields = Path(f"/proc/{record['pid']}/stat").read_text().rpartition(")")[2].split()
+        alive = start_time(record["pid"]) == record["start"] and boot_id() == record["boot"]
     except (OSError, ValueError, KeyError):
         return None
-    return None if fields[0] == "Z" else int(record["pid"])
+    return int(record["pid"]) if alive else None
