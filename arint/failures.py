@@ -17,11 +17,12 @@ from arint.errors import (
     SystemUnavailableError,
     TimedOutError,
     UnreachableError,
+    UsageError,
 )
 
 _KNOWN: dict[str, type[ArintError]] = {f"arint.{kind.__name__}": kind for kind in (
-    ConflictError, DeniedError, MalformedError, MessageError, NobodyError, NotFoundError, NotValidError, RejectedError,
-    SystemUnavailableError, TimedOutError, UnreachableError)}
+    ArintError, ConflictError, DeniedError, MalformedError, MessageError, NobodyError, NotFoundError, NotValidError,
+    RejectedError, SystemUnavailableError, TimedOutError, UnreachableError, UsageError)}
 _NAMES = {kind: name for name, kind in _KNOWN.items()}
 
 

@@ -37,8 +37,9 @@ def complete_kind(incomplete: str) -> list[str]:
 def complete_resource(ctx: typer.Context, incomplete: str) -> list[str]:
     """Kinds, and `kind/name` of all resources."""
     async def names(link: Link) -> list[str]:
-        head = await (await link.change_sets()).head()
-        return [_shown(key) for key in head.resources] if head else []
+        from arint.operations.standing import resource_keys
+
+        return [_shown(key) for key in await resource_keys(link)]
 
     return [*complete_kind(incomplete), *_starting(_asked(ctx, names), incomplete)]
 
@@ -75,10 +76,22 @@ def complete_secret(ctx: typer.Context, incomplete: str) -> list[str]:
     return [name.partition("/")[2] for name in complete_resource(ctx, f"secret/{incomplete}") if "/" in name]
 
 
+def complete_user(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of users."""
+    async def names(link: Link) -> list[str]:
+        from arint.operations.users import list_users
+
+        return [user.name for user in await list_users(link)]
+
+    return _starting(_asked(ctx, names), incomplete)
+
+
 def complete_instance(ctx: typer.Context, incomplete: str) -> list[str]:
     """Instances, and the engines."""
     async def names(link: Link) -> list[str]:
-        status = await link.agent.status(within=_WITHIN)
+        from arint.operations.standing import node_status
+
+        status = await node_status(link, within=_WITHIN)
         return [item.instance for item in status.instances] + [engine.name for engine in status.engines]
 
     return _starting([*_asked(ctx, names), "agent"], incomplete)
@@ -106,11 +119,10 @@ def complete_dead(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def _asked(ctx: typer.Context, question: Callable[[Link], Awaitable[list[str]]]) -> list[str]:
     """The answer of the cluster that the words so far name; nothing where it does not answer."""
-    from arint.operations.connect import Link
     from arintctl.session import Session, Settings, silence_libraries
 
     async def ask() -> list[str]:
-        async with asyncio.timeout(_WITHIN), Link(session.home()) as link:
+        async with asyncio.timeout(_WITHIN), session.link() as link:
             return await question(link)
 
     words = {**ctx.find_root().params, **{key: value for key, value in ctx.params.items() if value}}

@@ -67,15 +67,27 @@ class Session:
 
         return Home(home_of(self.settings.home, self.settings.context) or default_home())
 
+    def link(self) -> Link:
+        """To that home; or over the bus, where the context leads to a cluster elsewhere."""
+        from arintctl.contexts import access_of
+
+        access = access_of(self.settings.home, self.settings.context)
+        if access is not None:
+            from arint.administration.remote import RemoteLink
+
+            return RemoteLink(access)
+        from arint.operations.connect import Link
+
+        return Link(self.home())
+
     def run(self, operation: Callable[[Link, Progress], Awaitable[Result]]) -> Result:
         """Run an operation to its end, with its progress on stderr."""
         import asyncio
 
-        from arint.operations.connect import Link
         from arintctl.progress import shown
 
         async def whole(progress: Progress) -> Result:
-            async with Link(self.home()) as link:
+            async with self.link() as link:
                 return await operation(link, progress)
 
         silence_libraries()

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from arint.availability.configuration import Configuration
-from arint.availability.desired import RUNNER, SYSTEM
+from arint.availability.desired import ADMIN, RUNNER, SYSTEM
 from arint.errors import NotFoundError
 from arint.flows.contracts import Contract
 from arint.resources.graph import references, secrets_of, taken_from
@@ -65,6 +65,8 @@ def orders_for(task: Task, configuration: Configuration, around: Surroundings, *
                     variables={**configuration.variables, **around.variables})
     if task.service == RUNNER:
         return _for_runner(common, configuration)
+    if task.service == ADMIN:
+        return msgspec.structs.replace(common, role="admin", variables={})
     if task.service.startswith(SYSTEM):
         return _for_source(common, task.service.removeprefix(SYSTEM), configuration, around.port, contracts or {})
     return _for_service(common, task, configuration, code, packages)
@@ -122,6 +124,8 @@ def _reads(task: Task, configuration: Configuration) -> list[Resource]:
     """The resources whose secrets the instance needs."""
     if task.service == RUNNER:
         return [*configuration.connections.values(), *configuration.flows.values()]
+    if task.service == ADMIN:
+        return []
     if task.service.startswith(SYSTEM):
         transport = task.service.removeprefix(SYSTEM)
         channels = [one for one in configuration.channels.values() if one.transport == transport]

@@ -12,6 +12,7 @@ from arint.resources.quantities import octets, seconds
 from arint.resources.versions import version_of
 
 RUNNER = "system/runner"
+ADMIN = "system/admin"
 SYSTEM = "system/"
 
 
@@ -21,7 +22,7 @@ def wanted(configuration: Configuration, release: str) -> list[Wanted]:
     A new release replaces them one node after the other.
     """
     sources = sorted({channel.transport for channel in configuration.channels.values()})
-    system = [_system(RUNNER, release, surge=True)]
+    system = [_system(RUNNER, release, surge=True), _system(ADMIN, release, surge=True)]
     # A listener owns its node's port: two of them cannot stand side by side; nor two that poll.
     system += [_system(f"{SYSTEM}{name}", release, mode=mode_of(name), surge=False) for name in sources]
     return system + [_service(service, configuration.revisions.get(f"Service/{service.name}", ""),

@@ -88,22 +88,27 @@ class Bus:
 
     wire: Wire
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, inbox: str = "") -> None:
         self.name = name
         self.on_down: set[Callable[[], None]] = set()
         self.on_up: set[Callable[[], None]] = set()
         self._up = asyncio.Event()
-        self._prefix = self.new_inbox()
+        self._prefix = inbox or self.new_inbox()
         self._numbers = itertools.count(1)
         self._waiting: dict[bytes, Handler] = {}
 
     @classmethod
     async def connect(cls, settings: BusSettings, *, name: str = "arint", timeout: float = 10.0) -> Self:
         """Connect, over mTLS where the settings name certificates. Raises UnreachableError after `timeout` seconds."""
+        bus = cls(name)
+        await bus.open(settings, timeout=timeout)
+        return bus
+
+    async def open(self, settings: BusSettings, *, timeout: float = 10.0) -> None:
+        """`connect`, for a bus that was made with an inbox of its own."""
         from arint.bus.wire import Wire
 
-        bus = cls(name)
-        bus.wire = Wire(bus._went_down)
+        self.wire = Wire(self._went_down)
         last: list[Exception] = []
 
         async def remember(error: Exception) -> None:
@@ -111,19 +116,18 @@ class Bus:
 
         try:
             async with asyncio.timeout(timeout):
-                await bus.wire.connect(
-                    servers=list(settings.servers), name=name, tls=_tls(settings), error_cb=remember,
-                    reconnected_cb=bus._came_up, ping_interval=2, max_outstanding_pings=2, connect_timeout=1,
+                await self.wire.connect(
+                    servers=list(settings.servers), name=self.name, tls=_tls(settings), error_cb=remember,
+                    reconnected_cb=self._came_up, ping_interval=2, max_outstanding_pings=2, connect_timeout=1,
                     reconnect_time_wait=0.2, max_reconnect_attempts=-1, skip_subject_validation=True,
                     pending_size=64 * 2**20)
         except (TimeoutError, OSError) as error:
-            await bus.close()
+            await self.close()
             why = f": {last[-1]}" if last else ""
             raise UnreachableError(f"the bus does not answer{why}", where=", ".join(settings.servers),
                                    remedy="see that nats-server runs: arintctl status") from error
-        bus.wire.listen(f"{bus._prefix}.*", "", bus._answered)
-        bus._up.set()
-        return bus
+        self.wire.listen(f"{self._prefix}.*", "", self._answered)
+        self._up.set()
 
     async def close(self) -> None:
         """Send what is waiting, and part."""
@@ -196,7 +200,12 @@ class Bus:
 
     def new_inbox(self) -> str:
         """A reply subject that nobody else has, to be listened on."""
-        return f"_INBOX.{secrets.token_hex(11)}"
+        return f"_INBOX.{self.new_token()}"
+
+    @staticmethod
+    def new_token() -> str:
+        """A part of a subject that nobody else has."""
+        return secrets.token_hex(11)
 
     def expect(self, handler: Handler) -> str:
         """A reply subject whose messages go to `handler` until `forget`."""

@@ -22,8 +22,10 @@ DEAD_BYTES = 128 * MIB
 LEDGER_BYTES = 64 * MIB
 MARKS_BYTES = 16 * MIB
 TOPICS_BYTES = 128 * MIB
+AUDIT_BYTES = 64 * MIB
 LOG_AGE = 7 * 86400.0
 TOPICS_AGE = 86400.0
+AUDIT_AGE = 400 * 86400.0
 
 
 class StreamState(msgspec.Struct, frozen=True):
@@ -62,6 +64,12 @@ def bodies_config(flow: str, replicas: int) -> dict[str, Any]:
     sum of both streams. Of a note that is written again only the newer stays.
     """
     return _config(subjects.bodies_of(flow), subjects.bodies_subjects(flow), replicas, -1, max_msgs_per_subject=1)
+
+
+def audit_config(replicas: int) -> dict[str, Any]:
+    """The stream of the audit: nothing is taken from it but by age and room, the oldest first."""
+    return _config(subjects.AUDIT, subjects.audits(), replicas, AUDIT_BYTES, discard="old", deny_delete=True,
+                   deny_purge=True, max_age=int(AUDIT_AGE * _NANOSECONDS))
 
 
 def core_configs(replicas: int) -> list[dict[str, Any]]:

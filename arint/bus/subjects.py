@@ -13,6 +13,7 @@ Message streams are logs with one subject a message and stage, root id first, so
     b.<flow>.<message>.<key>.r.<subject>                what refers to that body, or soon will: an m. or d. subject,
                                                         t.<message> for a topic's, q.<message> for a request's
     i.<first 8 of the ids>.<writer>.<n>                 records of immediate calls, many in one (stream CALLS)
+    audit.<user>.<call>.<outcome>                       what was done by whom (stream AUDIT)
     rpc.<service>, rpc.flow=<flow>                      request/reply, not stored
 """
 
@@ -22,6 +23,7 @@ import hashlib
 from typing import NamedTuple
 
 ACTIONS = "ACTIONS"
+AUDIT = "AUDIT"
 CALLS = "CALLS"
 DEAD = "DEAD"
 LEDGER = "LEDGER"
@@ -186,3 +188,13 @@ def calls(bucket: str, writer: str = "", number: int = 0) -> str:
 def bucket_of(message_id: str) -> str:
     """Where the record of an immediate call lies: the part of its id that changes once a second."""
     return message_id[:8]
+
+
+def audit(user: str, call: str, outcome: str) -> str:
+    """The subject of one record of the audit."""
+    return f"audit.{user}.{call}.{outcome}"
+
+
+def audits(user: str = "") -> str:
+    """The filter of all records of the audit, or of a user's."""
+    return f"audit.{user or '*'}.*.*"

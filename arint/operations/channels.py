@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from arint.administration.registry import administrative
 from arint.errors import ArintError, NotFoundError, TimedOutError, UnreachableError, UsageError
 from arint.flows.contracts import Contract, contract_of
 from arint.operations.history import applied
@@ -84,18 +85,21 @@ class _Known(msgspec.Struct):
     contracts: Mapping[str, Contract]
 
 
+@administrative("viewer")
 async def list_channels(link: Link) -> list[ChannelInfo]:
     """Every channel that is applied."""
     known = await _known(link)
     return [_info(link, channel, known) for channel in known.channels.values()]
 
 
+@administrative("viewer")
 async def show_channel(link: Link, name: str) -> ChannelInfo:
     """One channel, with the curl line that calls it. Raises NotFoundError."""
     known = await _known(link)
     return _info(link, _chosen([name], known)[0], known)
 
 
+@administrative("viewer")
 async def openapi(link: Link, names: Sequence[str] = ()) -> dict[str, Any]:
     """The OpenAPI document of these channels, or of all that have one. Raises NotFoundError, UsageError."""
     known = await _known(link)
@@ -112,6 +116,7 @@ async def openapi(link: Link, names: Sequence[str] = ()) -> dict[str, Any]:
                              version=str(known.number))
 
 
+@administrative("operator")
 async def try_channel(link: Link, arguments: TryArguments, progress: Progress = silent) -> TryResult:
     """Send a sample through the real channel, with its credentials. What it is answered, whatever it is, is a result.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from arint.administration.registry import administrative
 from arint.errors import ConflictError, NotFoundError
 from arint.operations.desired import Desired, desired_from
 from arint.operations.history import applied
@@ -84,6 +85,7 @@ async def apply(link: Link, arguments: ApplyArguments, progress: Progress = sile
                          answers_for=declared, sources=desired.sources)
 
 
+@administrative("administrator")
 async def delete(link: Link, keys: Sequence[str], *, dry_run: bool = False, author: str = "",
                  wait: bool = True, timeout: float = 60.0, progress: Progress = silent) -> Applied:
     """Remove resources (`Kind/name`). Raises NotFoundError, or ConflictError while others refer to them."""
@@ -101,6 +103,7 @@ async def delete(link: Link, keys: Sequence[str], *, dry_run: bool = False, auth
     return await finish(link, head, left, changes, wait, timeout, progress, answers_for=None)
 
 
+@administrative("administrator")
 async def rollback(link: Link, to: int | None, *, dry_run: bool = False, author: str = "", wait: bool = True,
                    timeout: float = 60.0, progress: Progress = silent) -> Applied:
     """Make a new change set with the content of an earlier one (default: head's parent), code and secrets included.
@@ -117,7 +120,7 @@ async def rollback(link: Link, to: int | None, *, dry_run: bool = False, author:
     changes = changes_between(now, then)
     if dry_run or not changes:
         return Applied(change_set=head.number, changes=changes, ready=False)
-    made = await sets.rollback(target, expected_head=head.number, author=author or whoami(),
+    made = await sets.rollback(target, expected_head=head.number, author=author or link.actor or whoami(),
                                message=f"rollback to {target}")
     changed = {key: then[key] for key in then if then[key] != now.get(key)}
     return await finish(link, made.number, then, changes, wait, timeout, progress, answers_for=changed)
@@ -182,8 +185,8 @@ async def commit(link: Link, resources: Mapping[str, Resource], head: int, autho
                  hasty: bool = False) -> int:
     """Put the resources in force as the whole configuration; the number of the set. Raises ConflictError."""
     sets = await link.change_sets()
-    made = await sets.commit(_stored(resources), expected_head=head, author=author or whoami(), message=message,
-                             hasty=hasty)
+    made = await sets.commit(_stored(resources), expected_head=head, author=author or link.actor or whoami(),
+                             message=message, hasty=hasty)
     return made.number
 
 

@@ -12,6 +12,7 @@ from arint.home import Home, NodeConfig, Pem
 from arint.operations.agent import Agent
 
 if TYPE_CHECKING:
+    from arint.administration.registry import Remote
     from arint.bus.connection import Bus
     from arint.store.changesets import ChangeSets
     from arint.store.connection import Etcd
@@ -24,7 +25,14 @@ class Link:
     def __init__(self, home: Home) -> None:
         self.home = home
         self.agent = Agent(home)
+        self.remote: Remote | None = None
+        """Where operations travel to; None: they run here."""
+        self.audited = False
+        """Whether somebody else sees to the audit of what is done with this link."""
+        self.actor = ""
+        """Who acts, for the history; empty: the user of this process."""
         self._open = AsyncExitStack()
+        self._dialling = asyncio.Lock()
         self._etcd: Etcd | None = None
         self._bus: Bus | None = None
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from arint.administration.registry import administrative
 from arint.bus.subjects import Place
 from arint.errors import BodyLostError, NotFoundError
 from arint.message import Failure, Message, size_of
@@ -73,11 +74,13 @@ class DeadDetail(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Where only the beginning of a large body stands here: how many bytes of it."""
 
 
+@administrative("viewer")
 async def list_dead(link: Link, wanted: DeadFilter) -> list[DeadSummary]:
     """The newest dead letters, newest first."""
     return [_summary(letter) for letter in await _letters(link, wanted)]
 
 
+@administrative("viewer")
 async def show_dead(link: Link, message: str) -> DeadDetail:
     """A message's dead letter with its body and the reason. Raises NotFoundError."""
     letter = await _get(link, message)
@@ -98,11 +101,13 @@ async def show_dead(link: Link, message: str) -> DeadDetail:
         variables=masks.variables(letter.message.variables), body=text, body_base64=coded, shown=shown)
 
 
+@administrative("operator")
 async def body_of_dead(link: Link, message: str) -> bytes:
     """The whole body of a dead letter. Raises NotFoundError or BodyLostError."""
     return (await fetched(link, (await _get(link, message)).message)).body
 
 
+@administrative("administrator")
 async def edit_dead(link: Link, message: str, body: bytes) -> DeadSummary:
     """Give a dead letter another body; it stays dead until it is replayed. Raises NotFoundError."""
     letter = await _get(link, message)
@@ -114,6 +119,7 @@ async def edit_dead(link: Link, message: str, body: bytes) -> DeadSummary:
     return _summary(await _get(link, message))
 
 
+@administrative("operator")
 async def replay_dead(link: Link, message: str, progress: Progress = silent) -> ReplayResult:
     """Run a dead letter again at the stage where it died; it is no longer dead then.
 
@@ -131,6 +137,7 @@ async def replay_dead(link: Link, message: str, progress: Progress = silent) -> 
     return result
 
 
+@administrative("administrator")
 async def drop_dead(link: Link, message: str) -> DeadSummary:
     """Delete a dead letter for good; the action log keeps that it was. Raises NotFoundError."""
     from arint.bus.dead import DeadLetters

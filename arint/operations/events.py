@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from arint.actions import Action
+from arint.administration.registry import administrative
 from arint.errors import ArintError, UnreachableError
 from arint.operations import trail
 from arint.runtime.tracebacks import user_line
@@ -34,6 +35,7 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
     limit: int = 50
 
 
+@administrative("viewer")
 async def past(link: Link, wanted: EventFilter) -> list[Action]:
     """The newest records in the order of storing, which holds when a clock jumps; the oldest first."""
     if not wanted.limit:
@@ -65,6 +67,7 @@ def merged(records: list[Action], others: list[Action]) -> list[Action]:
     return result
 
 
+@administrative("viewer")
 async def present(link: Link, wanted: EventFilter) -> AsyncIterator[Action]:
     """Records as they are stored, and versions as they are found failed, until the caller stops.
 

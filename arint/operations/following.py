@@ -8,6 +8,7 @@ from contextlib import aclosing
 
 import msgspec
 
+from arint.administration.registry import administrative
 from arint.errors import TimedOutError, UnreachableError
 from arint.operations.agent import Agent
 from arint.operations.connect import Link
@@ -42,6 +43,14 @@ class Following:
                                    remedy="are arintctl and the agent of one release?") from error
 
 
+@administrative("viewer")
+async def overviews(link: Link) -> AsyncIterator[Overview]:
+    """One overview a second until the agent goes away. Raises ArintError where it is not there."""
+    async with aclosing(Following(link.agent).follow()) as found:  # type: ignore[type-var]
+        async for overview in found:
+            yield overview
+
+
 async def look(link: Link, *, within: float = 10.0) -> Overview:
     """One overview with rates: the second of two that follow each other.
 
@@ -51,8 +60,8 @@ async def look(link: Link, *, within: float = 10.0) -> Overview:
 
     found: Overview | None = None
     try:
-        async with asyncio.timeout(within), aclosing(Following(link.agent).follow()) as overviews:  # type: ignore[type-var]
-            async for overview in overviews:
+        async with asyncio.timeout(within), aclosing(overviews(link)) as looks:  # type: ignore[type-var]
+            async for overview in looks:
                 if found is not None:
                     return overview
                 found = overview

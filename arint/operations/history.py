@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from arint.administration.registry import administrative
+
 if TYPE_CHECKING:
     from arint.operations.connect import Link
     from arint.resources.kinds import Resource
@@ -38,6 +40,7 @@ async def applied(link: Link, number: int | None = None) -> tuple[int, dict[str,
     return found.number, {key: from_canonical(data) for key, data in stored.items()}
 
 
+@administrative("viewer")
 async def history(link: Link) -> list[SetSummary]:
     """The change sets that are kept, the newest first."""
     sets = await link.change_sets()

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from arint.administration.registry import administrative
 from arint.errors import NotFoundError, TimedOutError, UnreachableError, UsageError
 from arint.operations.addresses import url_of
+from arint.operations.agent import AgentStatus, InstanceStatus
 from arint.operations.history import applied
 from arint.resources.kinds import KINDS, Channel, Connection, Resource, Secret, Service, kind_of
 from arint.resources.versions import version_of
 
 if TYPE_CHECKING:
     from arint.home import NodeConfig
-    from arint.operations.agent import AgentStatus, InstanceStatus
     from arint.operations.connect import Link
 
 
@@ -93,6 +94,7 @@ def _is_kind(word: str) -> bool:
     return word.lower() == "all" or word.lower().removesuffix("s") in {known.lower() for known in KINDS}
 
 
+@administrative("viewer")
 async def get(link: Link, words: tuple[str, ...]) -> list[ResourceView]:
     """The resources that the words select (none: all), in the order of kinds, then of names.
 
@@ -117,6 +119,7 @@ def _chosen(wanted: Iterable[tuple[str, str]], resources: Mapping[str, Resource]
     return sorted(chosen, key=_order)
 
 
+@administrative("viewer")
 async def describe(link: Link, key: str) -> Description:
     """Everything about one resource (`service/price`). Raises NotFoundError."""
     from arint.resources.canonical import to_yaml
@@ -141,6 +144,7 @@ async def describe(link: Link, key: str) -> Description:
                        uses=tuple(uses), used_by=tuple(users(resources.values(), key)), instances=tuple(mine))
 
 
+@administrative("viewer")
 async def export(link: Link, words: tuple[str, ...] = (), *, number: int | None = None) -> str:
     """The resources (of head, or of a change set) as one manifest; applying it changes nothing."""
     from arint.resources.canonical import to_yaml

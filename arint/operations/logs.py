@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from arint.administration.registry import administrative
 from arint.errors import NotFoundError
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Line(msgspec.Struct, frozen=True):
     """Characters of the longest name among them."""
 
 
+@administrative("viewer")
 async def read(link: Link, arguments: LogArguments) -> AsyncIterator[Line]:
     """The lines, of several instances as they come. Raises NotFoundError for a name that nobody has."""
     instances = chosen(await link.agent.status(), arguments.names)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from arint.actions import Action
+from arint.administration.registry import administrative
 from arint.bus.subjects import ACTIONS, Place, stream_of
 from arint.errors import NotFoundError, TimedOutError, UnreachableError
 from arint.masking import Masks
@@ -106,6 +107,7 @@ class ReplayResult(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
 
 
+@administrative("viewer")
 async def list_messages(link: Link, arguments: ListArguments) -> list[MessageSummary]:
     """The newest messages, the newest first, as the action log tells of them."""
     limit = arguments.limit * _RECORDS_A_MESSAGE
@@ -145,6 +147,7 @@ def summary(root: str, actions: Sequence[Action]) -> MessageSummary:
         error=last.error if state in ("dead", "paused") or last.outcome in ("failed", "answered") else "")
 
 
+@administrative("viewer")
 async def story_of(link: Link, message: str) -> Story:
     """Every hop of a message and of all that came of it. Raises NotFoundError."""
     found = await trail.read(await link.bus(), message)
@@ -166,6 +169,7 @@ async def _away(link: Link) -> tuple[dict[str, float], dict[str, Resource]]:
     return away, (await applied(link))[1] if away else {}
 
 
+@administrative("viewer")
 async def show_message(link: Link, message: str, *, stage: str = "") -> MessageDetail:
     """A message as it came in, or as it entered `stage`. Raises NotFoundError, also where it was trimmed."""
     found = await trail.read(await link.bus(), message)
@@ -188,6 +192,7 @@ def shown_body(message: Message, masks: Masks) -> bytes:
     return masks.body(bytes(body), message.content_type, whole=not shown_of(body))
 
 
+@administrative("operator")
 async def body_of(link: Link, message: str, *, stage: str = "") -> bytes:
     """The whole body of a message as it came in, or as it entered `stage`. Raises NotFoundError or BodyLostError."""
     stored = _pick(await trail.read(await link.bus(), message), message, stage)
@@ -215,6 +220,7 @@ def shown_of(body: bytes) -> int:
     return len(body) if isinstance(body, StoredBody) and len(body) < body.claim.size else 0
 
 
+@administrative("operator")
 async def replay_message(link: Link, message: str, *, stage: str = "", progress: Progress = silent) -> ReplayResult:
     """Store a message once more, as a run of its own, to enter at `stage` (default: where it came in).
 

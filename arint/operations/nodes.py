@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from arint.administration.registry import administrative
 from arint.availability.foreseeing import Move, moves
 from arint.errors import ArintError, ConflictError, TimedOutError, UsageError
 from arint.operations.progress import Progress, Step, silent
@@ -77,12 +78,14 @@ class Drained(msgspec.Struct, frozen=True, kw_only=True):
     done: bool
 
 
+@administrative("viewer")
 async def list_nodes(link: Link) -> list[NodeInfo]:
     """Every node of the cluster, by name."""
     found = await look(link)
     return [_info(record, found, link.config.node) for _, record in sorted(found.nodes.items())]
 
 
+@administrative("viewer")
 async def show_node(link: Link, name: str) -> NodeDetails:
     """One node. Raises NotFoundError."""
     found = await look(link)
@@ -92,16 +95,19 @@ async def show_node(link: Link, name: str) -> NodeDetails:
     return NodeDetails(node=_info(record, found, link.config.node), instances=there)
 
 
+@administrative("operator")
 async def cordon(link: Link, name: str) -> NodeInfo:
     """Give the node nothing new; what runs there stays. Raises NotFoundError."""
     return await _change(link, name, lambda record: msgspec.structs.replace(record, cordoned=True))
 
 
+@administrative("operator")
 async def uncordon(link: Link, name: str) -> NodeInfo:
     """Let the node be given instances again, also one that was drained. Raises NotFoundError."""
     return await _change(link, name, lambda record: msgspec.structs.replace(record, cordoned=False, drain=""))
 
 
+@administrative("administrator")
 async def label(link: Link, name: str, given: Mapping[str, str | None]) -> NodeInfo:
     """Set labels, and take those away that are None. Raises NotFoundError, UsageError for one that was not there."""
 
@@ -116,6 +122,7 @@ async def label(link: Link, name: str, given: Mapping[str, str | None]) -> NodeI
     return await _change(link, name, relabelled)
 
 
+@administrative("operator")
 async def drain(link: Link, arguments: DrainArguments, progress: Progress = silent) -> Drained:
     """Move what the node runs to others, with no gap but for singletons, and wait until nothing is left there.
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from arint.administration.registry import administrative
 from arint.errors import ConflictError, NotFoundError, NotValidError
 from arint.operations.configuration import Applied, changes_between, commit, finish, seal
 from arint.operations.history import applied
@@ -45,6 +46,7 @@ class Rotated(msgspec.Struct, frozen=True, kw_only=True):
     destroyed: int
 
 
+@administrative("administrator")
 async def set_secret(link: Link, name: str, value: bytes, *, author: str = "", wait: bool = True,
                      timeout: float = 60.0, progress: Progress = silent) -> Applied:
     """Give a secret a value, and make it known if it is new; instances that use it get the new one.
@@ -67,6 +69,7 @@ async def set_secret(link: Link, name: str, value: bytes, *, author: str = "", w
     return await finish(link, head, after, changes, wait, timeout, progress, answers_for={key_of(secret): secret})
 
 
+@administrative("viewer")
 async def list_secrets(link: Link) -> list[SecretSummary]:
     """All secrets, by name."""
     _, resources = await applied(link)
@@ -84,6 +87,7 @@ async def list_secrets(link: Link) -> list[SecretSummary]:
     return found
 
 
+@administrative("viewer")
 async def describe_secret(link: Link, name: str) -> SecretSummary:
     """What may be told of one secret. Raises NotFoundError."""
     for one in await list_secrets(link):
@@ -92,6 +96,7 @@ async def describe_secret(link: Link, name: str) -> SecretSummary:
     raise NotFoundError(f"there is no secret {name!r}", remedy="arintctl secret list shows them")
 
 
+@administrative("administrator")
 async def rotate_secrets(link: Link, progress: Progress = silent) -> Rotated:
     """Seal every value anew under a new key, and destroy the keys that nothing needs any more.
 

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from arint.administration.registry import administrative
 from arint.availability.board import Board
 from arint.availability.explaining import Explanation, explain
 from arint.availability.model import Rollout, Wanted, is_given_up, is_trial
 from arint.availability.placement import plan
 from arint.errors import ArintError, ConflictError, TimedOutError
+from arint.operations.configuration import Applied
 from arint.operations.progress import Progress, Step, silent
 from arint.operations.situation import Situation, declared, look
 
@@ -63,6 +65,7 @@ class Decided(msgspec.Struct, frozen=True, kw_only=True):
     done: bool
 
 
+@administrative("viewer")
 async def list_services(link: Link) -> list[ServiceInfo]:
     """Every service, the system's own among them, by name."""
     found = await look(link)
@@ -70,6 +73,7 @@ async def list_services(link: Link) -> list[ServiceInfo]:
     return sorted(map(eye.info, found.desired), key=lambda one: one.service)
 
 
+@administrative("viewer")
 async def why(link: Link, service: str) -> Explanation:
     """Why each instance of a service is where it is, and why each node does or does not take one more.
 
@@ -80,6 +84,7 @@ async def why(link: Link, service: str) -> Explanation:
     return explain(service, found.desired, found.rollouts, found.machines, found.instances, _NOW)
 
 
+@administrative("operator")
 async def restart(link: Link, service: str, *, dry_run: bool = False, wait: bool = True, timeout: float = 120.0,
                   progress: Progress = silent) -> Restarted:
     """Replace every instance by a new process of the same version, as an update does: `max_parallel` at a time.
@@ -100,6 +105,7 @@ async def restart(link: Link, service: str, *, dry_run: bool = False, wait: bool
     return Restarted(service=service, round=asked.round, instances=count, done=wait)
 
 
+@administrative("administrator")
 async def scale(link: Link, service: str, replicas: int, *, dry_run: bool = False, wait: bool = True,
                 timeout: float = 60.0, progress: Progress = silent) -> Applied:
     """Declare another number of replicas: a change set, as an apply makes one.
@@ -128,6 +134,7 @@ async def scale(link: Link, service: str, replicas: int, *, dry_run: bool = Fals
     return await finish(link, head, resources, changes, wait, timeout, progress, answers_for={key_of(after): after})
 
 
+@administrative("administrator")
 async def promote(link: Link, service: str, *, dry_run: bool = False, wait: bool = True, timeout: float = 120.0,
                   progress: Progress = silent) -> Decided:
     """Let the version of the canaries take over everywhere.
@@ -152,6 +159,7 @@ async def promote(link: Link, service: str, *, dry_run: bool = False, wait: bool
     return Decided(service=service, decision="promoted", version=version, done=wait and not dry_run)
 
 
+@administrative("administrator")
 async def abort(link: Link, service: str, *, reason: str = "", dry_run: bool = False, wait: bool = True,
                 timeout: float = 120.0, progress: Progress = silent) -> Decided:
     """Give up the new version, canaries or an update under way: the stable one runs again everywhere.

@@ -15,7 +15,7 @@ from arint.flows.contracts import Contract
 from arint.resources.kinds import Channel, Connection, Flow, Service
 from arint.tracing.settings import TraceSettings
 
-Role = Literal["service", "runner", "source"]
+Role = Literal["service", "runner", "source", "admin"]
 State = Literal["starting", "ready", "draining", "failed"]
 
 
@@ -35,6 +35,7 @@ class Orders(msgspec.Struct, frozen=True, omit_defaults=True, tag="orders", kw_o
     role `service`: `service` is to be served (its code lies in the folder `code`, the packages that it requires in
     `packages`); `flows` are those that call it.
     role `runner`: all flows, connections and services; it runs every stage that is no service call.
+    role `admin`: operations, as administrators call them over the bus.
     role `source`: the channels of the transport `source`, served at `host:port`.
     """
 

@@ -82,4 +82,8 @@ def make_unit(orders: Orders, desk: Desk, tasks: asyncio.TaskGroup, on_change: C
         from arint.runtime.source_unit import SourceUnit
 
         return SourceUnit(desk, tasks)
+    if orders.role == "admin":
+        from arint.runtime.admin_unit import AdminUnit
+
+        return AdminUnit()
     raise NotValidError(f"no such role: {orders.role}", where=orders.instance)

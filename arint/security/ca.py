@@ -95,8 +95,8 @@ def _issue(pki: Path, identity: Identity, ca_name: str, hosts: Sequence[str]) ->
 
 
 def sign(pki: Path, identity: Identity, ca_name: str, public_key: EllipticCurvePublicKey,
-         hosts: Sequence[str]) -> x509.Certificate:
-    """A certificate of the CA in `pki` for who holds the private key to `public_key`.
+         hosts: Sequence[str], days: int = 0) -> x509.Certificate:
+    """A certificate of the CA in `pki` for who holds the key to `public_key`; `days`: how long, 0 as our own.
 
     Raises NotFoundError where the CA's key is not there, NotValidError where it is no elliptic curve key.
     """
@@ -117,7 +117,7 @@ def sign(pki: Path, identity: Identity, ca_name: str, public_key: EllipticCurveP
     if identity.serves:
         usages.append(ExtendedKeyUsageOID.SERVER_AUTH)
     builder = (
-        _builder(identity.name, LEAF_DAYS)
+        _builder(identity.name, days or LEAF_DAYS)
         .issuer_name(ca.subject)
         .public_key(public_key)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)

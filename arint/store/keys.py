@@ -6,6 +6,7 @@
     /arint/<cluster>/z/head                               the number of the change set in force
     /arint/<cluster>/z/sets/<number>                      change sets
     /arint/<cluster>/z/resources/<Kind>/<name>/<revision> what they name
+    /arint/<cluster>/z/users/<name>                       that there is such a user, and no more
     /arint/<cluster>/z/nodes/<node>  z/alive/<node>       permanent; leased
     /arint/<cluster>/z/near/<node>                        leased
     /arint/<cluster>/z/rollouts/<service>
@@ -47,6 +48,7 @@ class Keys:
         self.ring = f"{self.restricted}ring"
         """The id of the key that seals secrets now."""
         self.users_prefix = f"{self.restricted}users/"
+        self.known_users_prefix = f"{self.shared}users/"
 
     def secret(self, name: str, digest: str) -> str:
         """A sealed value of the secret `name`."""
@@ -59,6 +61,10 @@ class Keys:
     def user(self, name: str) -> str:
         """A user of the cluster."""
         return f"{self.users_prefix}{_part(name)}"
+
+    def known_user(self, name: str) -> str:
+        """That there is a user of this name."""
+        return f"{self.known_users_prefix}{_part(name)}"
 
     def audit_head(self, stream: str) -> str:
         """The newest link of an audit chain."""

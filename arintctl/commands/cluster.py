@@ -102,7 +102,9 @@ def down(session: Session, *,
 @verb(app, "status", example="arintctl status -o wide")
 def status(session: Session) -> None:
     """Show the node, its engines, and every instance."""
-    found = session.run(lambda link, _: link.agent.status())
+    from arint.operations.standing import node_status
+
+    found = session.run(lambda link, _: node_status(link))
     if session.is_data:
         session.data(found)
     elif session.form == "name":
@@ -177,6 +179,7 @@ def doctor(session: Session) -> None:
     """
     from arint.operations.doctor import examine
 
+    session.home()  # what it looks at lies there
     checks = session.run(examine)
     session.rows(checks, CHECKS)
     failed = [check.name for check in checks if check.state == "failed"]

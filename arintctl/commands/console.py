@@ -62,10 +62,10 @@ def _become_the_console(session: Session) -> NoReturn:
 
 
 async def _follow(session: Session, link: Link) -> None:
-    from arint.operations.following import Following
+    from arint.operations.following import overviews
 
-    async with aclosing(Following(link.agent).follow()) as overviews:  # type: ignore[type-var]
-        async for one in overviews:
+    async with aclosing(overviews(link)) as found:  # type: ignore[type-var]
+        async for one in found:
             if session.is_data:
                 import msgspec
 

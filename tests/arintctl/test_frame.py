@@ -145,7 +145,9 @@ def test_every_form_of_a_list(environment: dict[str, str], tmp_path: Path, form:
     assert done.returncode == 0
     assert "one" in done.stdout
     if form == "json":
-        assert json.loads(done.stdout) == [{"name": "one", "current": True, "home": str(home)}]
+        assert json.loads(done.stdout) == [{
+            "name": "one", "current": True, "home": str(home), "cluster": "", "user": "", "servers": [],
+            "read_only": False}]
     if form == "name":
         assert done.stdout == "one\n"
 
@@ -160,15 +162,15 @@ def test_contexts_are_recorded_once_and_named(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.delenv("ARINT_HOME", raising=False)
     assert contexts.home_of(None, None) is None
-    assert contexts.record(tmp_path / "a") == "default"
-    assert contexts.record(tmp_path / "a") == "default"
+    assert contexts.record(tmp_path / "a") == "local"
+    assert contexts.record(tmp_path / "a") == "local"
     assert contexts.record(tmp_path / "b") == "b"
     assert contexts.record(tmp_path / "x" / "b") == "b-2"
     assert contexts.home_of(None, None) == tmp_path / "x" / "b"
-    assert contexts.home_of(None, "default") == tmp_path / "a"
-    assert contexts.home_of(tmp_path / "c", "default") == tmp_path / "c"
+    assert contexts.home_of(None, "local") == tmp_path / "a"
+    assert contexts.home_of(tmp_path / "c", "local") == tmp_path / "c"
     contexts.forget(tmp_path / "x" / "b")
-    assert contexts.load().current == "default"
+    assert contexts.load().current == "local"
 
 
 def test_what_comes_from_outside_does_not_steer_the_terminal() -> None:

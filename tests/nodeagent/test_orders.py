@@ -99,11 +99,11 @@ def test_a_source_that_polls_runs_once_in_the_cluster(monkeypatch: pytest.Monkey
 
 def test_what_is_wanted_and_what_makes_a_version() -> None:
     found = {one.service: one for one in wanted(WHOLE, "1.0")}
-    assert set(found) == {"system/runner", "system/http", "price", "approve"}
+    assert set(found) == {"system/runner", "system/admin", "system/http", "price", "approve"}
     assert found["system/runner"] == Wanted(service="system/runner", base="runner", version="1.0", mode="every-node")
     assert not found["system/http"].surge
     assert found["price"].revision == "r-Service/price"
-    assert [one.service for one in wanted(Configuration(), "1.0")] == ["system/runner"]
+    assert [one.service for one in wanted(Configuration(), "1.0")] == ["system/runner", "system/admin"]
     same = Service(name="price", source="price.py:price", code="c0de", secrets=["own"], replicas=9,
                    placement=Placement(labels={"a": "b"}), update=Update(max_parallel=3), description="x")
     assert version_of(same) == version_of(PRICE)

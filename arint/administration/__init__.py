@@ -1,0 +1,1 @@
+"""Administration over the bus: which operations travel, the caller's side, the service, users and the audit."""
