@@ -68,7 +68,7 @@ async def test_instances_get_what_they_need_and_no_other_secret(node: Node) -> N
         Channel(name="orders-in", to="flow/orders", transport="http",
                 spec={"path": "/orders", "auth": {"api_key": {"secret": "key"}}}))).number
     status = await node.until_applied(number)
-    assert {one.instance for one in status.instances} == {"runner-1", "http-1", "price-1"}
+    assert {one.instance for one in status.instances} == {"admin-1", "runner-1", "http-1", "price-1"}
     served = node.orders("price-1")
     assert served.role == "service" and served.service is not None and served.service.name == "price"
     assert served.code == str(node.home.artifact("c0de"))
@@ -90,14 +90,14 @@ async def test_agent_killed_and_back_adopts_everything(node: Node) -> None:
     await node.until_ready()
     await node.until_applied((await node.commit(price(node, replicas=2))).number)
     before = node.pids()
-    assert set(before) == {"etcd", "nats", "runner-1", "price-1", "price-2"}
+    assert set(before) == {"etcd", "nats", "admin-1", "runner-1", "price-1", "price-2"}
     async with node.etcd() as etcd:
         alive = await etcd.get(KEYS.alive("n1"))
     node.kill_agent()
     assert node.pids() == before, "workers and engines live on"
     node.start()
     status = await node.until(lambda one: one.ready and all(worker.state == "ready" for worker in one.instances)
-                              and len(one.instances) == 3)
+                              and len(one.instances) == 4)
     assert node.pids() == before
     assert all(worker.restarts == 0 for worker in status.instances)
     async with node.etcd() as etcd:
@@ -125,7 +125,8 @@ async def test_killed_workers_and_engines_come_back(node: Node) -> None:
     for name in ("price-1", "etcd", "nats"):
         os.kill(before[name], signal.SIGKILL)
     status = await node.until(lambda one: one.ready and of_service(one, "price") and all(
-        worker.state == "ready" for worker in one.instances) and not set(before.values()) - {before["runner-1"]} & {
+        worker.state == "ready" for worker in one.instances)
+        and not set(before.values()) - {before["runner-1"], before["admin-1"]} & {
         process.pid for process in (*one.engines, *one.instances)})
     assert named(status, "price-1").restarts == 1
     assert {engine.restarts for engine in status.engines} == {1}
@@ -171,8 +172,8 @@ async def test_code_that_is_missing_and_a_worker_that_exits_are_told(node: Node)
     await node.until_ready()
     lost = Service(name="lost", source="lost.py:run", code="ffff")
     await node.commit(lost, price(node, behave="exit"))
-    status = await node.until(lambda one: len(one.instances) == 3 and all(
-        worker.state == "failed" for worker in one.instances if worker.service != "system/runner"))
+    status = await node.until(lambda one: len(one.instances) == 4 and all(
+        worker.state == "failed" for worker in one.instances if not worker.service.startswith("system/")))
     assert "the code ffff of service/lost is not on this node" in named(status, "lost-1").error
     assert "this service does not like it here" in named(status, "price-1").error
     lines = [line.line async for line in Agent(node.home).logs("price-1", follow=False, lines=5)]
@@ -200,7 +201,8 @@ async def test_a_paused_agent_loses_its_lease_and_takes_part_again(node: Node) -
                 await asyncio.sleep(0.1)
         assigned, _ = await etcd.range(KEYS.assignments_prefix())
     assert msgspec.json.decode(found.value, type=Registration).state == "ready"
-    assert {msgspec.json.decode(one.value, type=Assignment).instance for one in assigned} == {"runner-1", "price-1"}
+    names = {msgspec.json.decode(one.value, type=Assignment).instance for one in assigned}
+    assert names == {"admin-1", "runner-1", "price-1"}
     assert node.pids() == before, "nothing was moved or restarted"
 
 
@@ -230,7 +232,7 @@ async def test_sigterm_leaves_no_process(node: Node) -> None:
     assert not [pid for pid in before.values() if Path(f"/proc/{pid}").exists()]
     assert not node.home.socket.exists()
     node.start()
-    assert len(of_service(await node.until(lambda one: one.ready and len(one.instances) == 3), "price")) == 2
+    assert len(of_service(await node.until(lambda one: one.ready and len(one.instances) == 4), "price")) == 2
 
 
 async def test_a_second_agent_is_refused(node: Node) -> None:
