@@ -87,9 +87,16 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def fits(stream: StreamEntry, found: Sequences) -> bool:
-    """Whether what was restored can be what was copied: exactly at rest, between both ends while messages flowed."""
+    """Whether what was restored can be what was copied.
+
+    Exactly at rest, between both ends while messages flowed; of what goes by age (the action log, idempotency keys)
+    some or all may have gone since, and the last sequence tells. Pure.
+    """
     before, after = stream.before, stream.after
+    if not before.last <= found.last <= after.last:
+        return False
+    if stream.config.get("max_age") or stream.config.get("allow_msg_ttl"):
+        return found.messages <= max(before.messages, after.messages) and found.first >= before.first
     if before == after:
         return found == before
-    begins = not found.messages or before.first <= found.first <= after.first
-    return begins and before.last <= found.last <= after.last
+    return not found.messages or before.first <= found.first <= after.first

@@ -122,3 +122,12 @@ def test_what_a_restored_stream_must_hold() -> None:
     assert fits(flowing, Sequences(6, 2, 7))
     assert not fits(flowing, Sequences(4, 1, 4))
     assert not fits(flowing, Sequences(11, 1, 11))
+
+
+def test_what_goes_by_age_may_have_gone_until_the_restore() -> None:
+    for config in ({"allow_msg_ttl": True}, {"max_age": 7 * 86400 * 10**9}):
+        stream = StreamEntry("LEDGER", config, {}, Sequences(5, 3, 7), Sequences(5, 3, 7), ())
+        for there in (Sequences(5, 3, 7), Sequences(2, 6, 7), Sequences(0, 8, 7)):
+            assert fits(stream, there)
+        for wrong in (Sequences(5, 3, 6), Sequences(6, 2, 7), Sequences(6, 3, 8)):
+            assert not fits(stream, wrong)
