@@ -62,10 +62,11 @@ class Agent:
         self._bell = Bell()
         self._etcd = self._connection()
         self._etcd_open = False
+        self._nats = Nats(home, self._config) if self._config.is_server else None
         self._engines = [
             Keeper(EtcdEngine(home, self._config), self._ask_etcd, self._bell.ring),
-            Keeper(Nats(home, self._config), self._ask_nats, self._bell.ring, interval=NATS_INTERVAL)
-        ] if self._config.is_server else []
+            Keeper(self._nats, self._ask_nats, self._bell.ring, interval=NATS_INTERVAL)
+        ] if self._nats is not None else []
         self._crew = Crew(home, self._surroundings(), command, self._bell)
         self._views: Views | None = None
         self._source: Source | None = None
@@ -168,6 +169,7 @@ class Agent:
                     tasks.create_task(self._bell.ring_with(view), name=f"bell {view.prefix}")
                 tasks.create_task(keep_membership(membership, work), name="membership")
                 tasks.create_task(self._remember_servers(views), name="servers")
+                tasks.create_task(self._let_people_in(views), name="people")
                 tasks.create_task(neighbours.write_down(), name="directory")
                 tasks.create_task(self._keep_crew(views, source, membership), name="crew")
                 tasks.create_task(Sweeper(self._home, etcd, config.cluster, views).run(), name="sweeper")
@@ -197,6 +199,20 @@ class Agent:
                 self._config = msgspec.structs.replace(self._config, members=members)
                 await asyncio.to_thread(self._home.save, self._config)
                 log.info("servers of the cluster: %s", ", ".join(sorted(members)))
+
+    async def _let_people_in(self, views: Views) -> None:
+        """Have this node's broker let in the cluster's users, and cut off those who are no more."""
+        since = -1
+        while self._nats is not None:
+            since = await views.people.wait_changed(since)
+            await self._engines[1].ready.wait()
+            try:
+                if await asyncio.to_thread(self._nats.let_in, views.people.snapshot):
+                    log.info("the broker lets in %d users", len(views.people.snapshot))
+            except OSError as error:
+                log.warning("the broker's users: %s", error.strerror)
+                since = -1
+                await asyncio.sleep(_TRY_AGAIN)
 
     async def _open_views(self, etcd: Etcd, keys: Keys, open_: AsyncExitStack) -> Views:
         while True:

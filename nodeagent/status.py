@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterable
 
-from arint.availability.desired import RUNNER, SYSTEM
+from arint.availability.desired import ADMIN, RUNNER, SYSTEM
 from arint.engines.procfs import memory_bytes
 from arint.home import NodeConfig
 from arint.limits.fence import Way
@@ -34,6 +34,8 @@ def role_of(service: str) -> str:
     """The role of a service's workers."""
     if service == RUNNER:
         return "runner"
+    if service == ADMIN:
+        return "admin"
     return "source" if service.startswith(SYSTEM) else "service"
 
 

@@ -22,12 +22,13 @@ class Views:
         self.rollouts = View(etcd, keys.rollouts_prefix, Rollout)
         self.assignments = View(etcd, keys.assignments_prefix(), Assignment)
         self.instances = View(etcd, keys.instances_prefix(), Registration)
+        self.people = View(etcd, keys.known_users_prefix, bytes)
         self._open = AsyncExitStack()
 
     @property
     def all(self) -> tuple[View[Any], ...]:
         """Every view."""
-        return (self.head, self.nodes, self.alive, self.rollouts, self.assignments, self.instances)
+        return (self.head, self.nodes, self.alive, self.rollouts, self.assignments, self.instances, self.people)
 
     @property
     def head_number(self) -> int:

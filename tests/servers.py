@@ -135,13 +135,14 @@ class NatsServer(Server):
     """One broker with JetStream; `server` is its URL, `pem(name)` an identity where it speaks TLS."""
 
     def __init__(self, folder: Path, *, tls: bool = False, pki: Path | None = None, fsync: bool = True,
-                 max_file_store: int = 4 * 1024**3, options: dict[str, Any] | None = None) -> None:
+                 max_file_store: int = 4 * 1024**3, options: dict[str, Any] | None = None,
+                 people: tuple[str, ...] = ()) -> None:
         self.home = prepared_home(folder, pki)
         self.tls = tls
         self.config = node_config("n1", fsync=fsync)
-        settings = nats_config(self.home, self.config, max_file_store=max_file_store)
+        settings = nats_config(self.home, self.config, max_file_store=max_file_store, people=people)
         if not tls:
-            del settings["tls"]
+            del settings["tls"], settings["authorization"]
         settings.update(options or {})
         file = self.home.nats / "nats.conf"
         file.write_text(json.dumps(settings, ensure_ascii=False))

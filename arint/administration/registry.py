@@ -103,6 +103,20 @@ def administrative(role: Role) -> Callable[[_Function], _Function]:
     return register
 
 
+def at_home(function: _Function) -> _Function:
+    """For an operation that works with this machine's files: it never travels, and is in the audit all the same."""
+    operation = Operation(function, "administrator")
+
+    async def run(link: Any, *given: Any, **named: Any) -> Any:
+        if link.remote is not None or _inside.get():
+            return await function(link, *given, **named)
+        from arint.administration.locally import audited
+
+        return await audited(link, operation.bound(*given, **named), lambda: within(function, link, *given, **named))
+
+    return cast("_Function", update_wrapper(run, function))
+
+
 def _whole(operation: Operation) -> Callable[..., Any]:
     async def run(link: Any, *given: Any, **named: Any) -> Any:
         if link.remote is not None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from arint.bus import headers as header_lines
-from arint.errors import NobodyError, TimedOutError, UnreachableError
+from arint.errors import DeniedError, NobodyError, TimedOutError, UnreachableError
 from arint.runtime.control import BusSettings
 
 if TYPE_CHECKING:
@@ -99,20 +99,26 @@ class Bus:
 
     @classmethod
     async def connect(cls, settings: BusSettings, *, name: str = "arint", timeout: float = 10.0) -> Self:
-        """Connect, over mTLS where the settings name certificates. Raises UnreachableError after `timeout` seconds."""
+        """Connect, over mTLS where the settings name certificates. Raises as `open`, after `timeout` seconds."""
         bus = cls(name)
         await bus.open(settings, timeout=timeout)
         return bus
 
     async def open(self, settings: BusSettings, *, timeout: float = 10.0) -> None:
-        """`connect`, for a bus that was made with an inbox of its own."""
+        """`connect`, for a bus that was made with an inbox of its own. Who was let in just now is waited for.
+
+        Raises UnreachableError, or DeniedError where the broker answers and does not let this certificate in.
+        """
         from arint.bus.wire import Wire
 
         self.wire = Wire(self._went_down)
         last: list[Exception] = []
+        refused = False
 
         async def remember(error: Exception) -> None:
+            nonlocal refused
             last[:] = [error]
+            refused |= "Authorization Violation" in str(error)
 
         try:
             async with asyncio.timeout(timeout):
@@ -123,6 +129,9 @@ class Bus:
                     pending_size=64 * 2**20)
         except (TimeoutError, OSError) as error:
             await self.close()
+            if refused:
+                raise DeniedError("the broker does not let this certificate in", where=", ".join(settings.servers),
+                                  remedy="it is of somebody who was removed, or of another cluster") from error
             why = f": {last[-1]}" if last else ""
             raise UnreachableError(f"the bus does not answer{why}", where=", ".join(settings.servers),
                                    remedy="see that nats-server runs: arintctl status") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import signal
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from arint.engines.find import Program, find_nats
 from arint.engines.machine import disk_free, disk_used, memory, processors
 from arint.engines.process import Process
 from arint.home import Home, NodeConfig, Pem, write_private
+from arint.security.permissions import bus_users
 
 MAX_PAYLOAD = 8 * 1024**2
 """A body has 512 KiB at most; the rest is room for headers and for what a mapping makes of a body."""
@@ -32,6 +34,7 @@ class Nats(Engine):
         self._home = home
         self._config = config
         self._file = home.nats / "nats.conf"
+        self._people_file = home.nats / "people.json"
         environment = {
             "GOMAXPROCS": str(processors()),
             # Without it, reading much of a big stream once takes the server to a gigabyte for good.
@@ -58,6 +61,27 @@ class Nats(Engine):
             return True
         return await self.process.stop(grace / 2)
 
+    def let_in(self, people: Iterable[str]) -> bool:
+        """From now on these users, and no others, beside what runs on nodes; who is not among them is cut off.
+
+        The running broker reads its configuration again. Whether that was news. Raises OSError.
+        """
+        names = sorted(set(people))
+        if names == self._people():
+            return False
+        room = msgspec.json.decode(self._file.read_bytes())["jetstream"]["max_file_store"]  # fixed while it runs
+        write_private(self._people_file, msgspec.json.encode(names))
+        self._write(room)
+        self.process.send(signal.SIGHUP)
+        return True
+
+    def _people(self) -> list[str]:
+        """Whom it let in last: known at a start before etcd can be asked."""
+        try:
+            return msgspec.json.decode(self._people_file.read_bytes(), type=list[str])
+        except (OSError, msgspec.MsgspecError):
+            return []
+
     async def _lame_duck(self, grace: float) -> bool:
         self.process.send(signal.SIGUSR2)
         try:
@@ -71,12 +95,15 @@ class Nats(Engine):
         store = self._home.nats / "store"
         store.mkdir(mode=0o700, exist_ok=True)
         room = disk_used(store) + int(_DISK_SHARE * disk_free(store))
-        config = nats_config(self._home, self._config, max_file_store=max(_LEAST_STORE, room))
+        self._write(max(_LEAST_STORE, room))
+
+    def _write(self, room: int) -> None:
+        config = nats_config(self._home, self._config, max_file_store=room, people=self._people())
         write_private(self._file, msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n")
 
 
-def nats_config(home: Home, config: NodeConfig, *, max_file_store: int) -> dict[str, Any]:
-    """The server's configuration; its format takes JSON. `max_file_store` is in bytes."""
+def nats_config(home: Home, config: NodeConfig, *, max_file_store: int, people: Iterable[str] = ()) -> dict[str, Any]:
+    """The server's configuration; its format takes JSON. `max_file_store` is in bytes; `people`: users let in."""
     pem = home.identity("nats-server")
     jetstream: dict[str, Any] = {
         "store_dir": str(home.nats / "store"),
@@ -90,8 +117,9 @@ def nats_config(home: Home, config: NodeConfig, *, max_file_store: int) -> dict[
         "host": config.host,
         "port": config.ports.nats,
         "jetstream": jetstream,
-        "tls": {"cert_file": pem.certificate, "key_file": pem.key, "ca_file": pem.ca, "verify": True, "timeout": 5,
-                "min_version": "1.3"},
+        "tls": {"cert_file": pem.certificate, "key_file": pem.key, "ca_file": pem.ca, "verify_and_map": True,
+                "timeout": 5, "min_version": "1.3"},
+        "authorization": {"users": bus_users(people)},
         "max_payload": MAX_PAYLOAD,
         "write_deadline": "10s",
         "ping_interval": "20s",

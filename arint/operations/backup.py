@@ -21,6 +21,7 @@ from typing import IO, Any
 
 import msgspec
 
+from arint.administration.registry import at_home
 from arint.backup import files
 from arint.backup.archive import Reader, Writer, checked_passphrase
 from arint.backup.manifest import SUFFIX, ConsumerEntry, Entry, Manifest, Sequences, StreamEntry, sequences
@@ -52,6 +53,7 @@ class BackupResult(msgspec.Struct, frozen=True):
     release: str
 
 
+@at_home
 async def backup(link: Link, target: Path, passphrase: bytes, progress: Progress = silent) -> BackupResult:
     """Back the cluster up into the file `target`, or into a new file where that is a folder.
 

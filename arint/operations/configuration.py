@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from arint.administration.registry import administrative
+from arint.administration.registry import administrative, at_home
 from arint.errors import ConflictError, NotFoundError
 from arint.operations.desired import Desired, desired_from
 from arint.operations.history import applied
@@ -66,6 +66,7 @@ async def plan(link: Link, arguments: ApplyArguments, progress: Progress = silen
     return Plan(check=head, changes=changes)
 
 
+@at_home
 async def apply(link: Link, arguments: ApplyArguments, progress: Progress = silent) -> Applied:
     """Make the cluster what the manifests say: all of it, or nothing.
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from arint.administration.registry import administrative, at_home
 from arint.errors import ConflictError, NotFoundError, NotValidError
 from arint.home import Home, Member, NodeConfig
 from arint.operations.connect import Link
@@ -93,6 +94,7 @@ def request(home: Home, asked: Asked) -> JoinRequest:
     return JoinRequest(release=VERSION, asked=asked, ports=ports, requests=make_requests(home))
 
 
+@at_home
 async def admit(link: Link, wanted: JoinRequest) -> JoinDocument:
     """Record the node and sign for it. Run where the CA's keys are: on a server of the cluster.
 
@@ -141,6 +143,7 @@ def join(home: Home, document: JoinDocument) -> Joined:
     return Joined(config.cluster, config.node, str(home.path), config != before)
 
 
+@administrative("administrator")
 async def forget(link: Link, node: str) -> None:
     """Remove a node from the cluster's records; what it runs is placed elsewhere.
 

@@ -7,9 +7,7 @@ from typing import NamedTuple
 from arint.errors import NotValidError
 from arint.home import Home
 from arint.security import ca
-
-PREFIX = "user@"
-"""What a user's common name begins with; the rest is the user's name."""
+from arint.security.permissions import common_name_of
 
 
 class Certificate(NamedTuple):
@@ -26,7 +24,7 @@ def make_request(name: str) -> tuple[str, str]:
     from cryptography.hazmat.primitives import hashes, serialization
 
     key = ca.new_key()
-    wish = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"{PREFIX}{name}")])
+    wish = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name_of(name))])
     request = x509.CertificateSigningRequestBuilder().subject_name(wish).sign(key, hashes.SHA256())
     pem = serialization.Encoding.PEM
     private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
@@ -46,6 +44,6 @@ def sign(home: Home, name: str, request: str, days: int) -> Certificate:
     key = asked.public_key()
     if not asked.is_signature_valid or not isinstance(key, ec.EllipticCurvePublicKey):
         raise NotValidError("the request is not signed by its own key, or that is no elliptic curve key")
-    certificate = ca.sign(home.pki, ca.Identity(f"{PREFIX}{name}", serves=False), "cluster-ca", key, (), days)
+    certificate = ca.sign(home.pki, ca.Identity(common_name_of(name), serves=False), "cluster-ca", key, (), days)
     pem = certificate.public_bytes(serialization.Encoding.PEM).decode()
     return Certificate(pem, f"{certificate.serial_number:x}", certificate.not_valid_after_utc.timestamp())

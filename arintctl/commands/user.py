@@ -89,7 +89,7 @@ def show(session: Session, name: Name) -> None:
 
 @verb(app, "remove", example="arintctl user remove alice")
 def remove(session: Session, name: Name) -> None:
-    """Take a user away: their next call is refused, whatever certificate they hold."""
+    """Take a user away: they are cut off at once, whatever certificate they hold."""
     from arint.operations.users import remove_user
 
     session.rows([session.run(lambda link, _: remove_user(link, name))], USERS)

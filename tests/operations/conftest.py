@@ -13,11 +13,14 @@ from arint.operations.connect import Link
 from arint.security.sealing import Sealer
 from tests.servers import EtcdServer, NatsServer
 
+PEOPLE = ("ada", "alice", "early", "gone", "otto", "rosa", "vera")
+"""Whom the broker lets in from the beginning, as an agent would have it do once they are made."""
+
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory, pki: Path) -> Iterator[Home]:
     folder = tmp_path_factory.mktemp("operations") / "home"
-    nats = NatsServer(folder, tls=True, pki=pki)
+    nats = NatsServer(folder, tls=True, pki=pki, people=PEOPLE)
     etcd = EtcdServer(folder, tls=True, pki=pki, config=nats.config)
     home = Home(folder)
     home.save(nats.config)

@@ -27,6 +27,7 @@ from arint.errors import (
 )
 from arint.home import Home, write_private
 from arint.operations.audit import AuditFilter, list_audit, show_audit, verify_audit
+from arint.operations.configuration import ApplyArguments, apply
 from arint.operations.connect import Link
 from arint.operations.history import history
 from arint.operations.messages import story_of
@@ -106,6 +107,19 @@ async def test_what_is_done_on_a_home_is_audited_too(link: Link, flow: str) -> N
     await set_secret(link, "by-hand", b"x" * 10, wait=False)
     [entry, *_] = await list_audit(link, AuditFilter(operation="set_secret"))
     assert (entry.via, entry.outcome) == ("home", "done")
+
+
+async def test_an_apply_is_audited_and_never_travels(link: Link, as_user, serving: Service, tmp_path: Path) -> None:
+    (tmp_path / "flow.yaml").write_text("kind: Flow\nname: audited\nsteps: [{log: hello}]\n")
+    arguments = ApplyArguments(paths=(tmp_path / "flow.yaml",), wait=False)
+    applied = await apply(link, arguments)
+    [entry, *_] = await list_audit(link, AuditFilter(operation="apply"))
+    assert (entry.via, entry.outcome, entry.change_set) == ("home", "done", applied.change_set)
+    async with as_user("ada", "administrator") as remote:
+        with pytest.raises(UsageError, match="on a server's own home"):
+            await apply(remote, arguments)
+    with pytest.raises(NotFoundError):
+        registry.find("configuration-apply")
 
 
 async def test_an_operator_is_no_administrator(serving: Service, as_user) -> None:
