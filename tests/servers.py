@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -78,8 +79,12 @@ class Server:
         self._signal(signal.SIGTERM)
 
     def pause(self) -> None:
-        """SIGSTOP: it stays silent, its connections open."""
+        """SIGSTOP: from when this returns it is silent, its connections open."""
         os.kill(self.pid, signal.SIGSTOP)
+        deadline = time.monotonic() + 10.0
+        while any(state != "T" for state in _states(self.pid)):  # threads on other processors run on for a moment
+            assert time.monotonic() < deadline, "it was not stopped"
+            time.sleep(0.001)
 
     def resume(self) -> None:
         """SIGCONT."""
@@ -195,6 +200,11 @@ def node_config(name: str = "n1", *, fsync: bool = True) -> NodeConfig:
 def _without_tls(argv: list[str]) -> list[str]:
     words = ("cert-file", "key-file", "trusted-ca-file", "client-cert-auth", "cipher-suites", "tls-min-version")
     return [option.replace("https://", "http://") for option in argv if not option.partition("=")[0].endswith(words)]
+
+
+def _states(pid: int) -> list[str]:
+    """Of each thread: R, S, T, …"""
+    return [file.read_text().rpartition(") ")[2][0] for file in Path(f"/proc/{pid}/task").glob("*/stat")]
 
 
 def _run_aside(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
