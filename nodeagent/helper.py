@@ -27,7 +27,7 @@ async def run(module: str, *arguments: str, data: bytes = b"") -> bytes:
     except BaseException:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
-        await process.wait()
+        await process.communicate()  # what it still had to say is read: its end is told only when its pipes have ended
         raise
     if process.returncode:
         lines = said.decode(errors="replace").strip().splitlines()

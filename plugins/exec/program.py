@@ -88,14 +88,19 @@ async def _feed(process: asyncio.subprocess.Process, data: bytes | None) -> None
 
 
 async def _read(process: asyncio.subprocess.Process, most: int) -> tuple[bytes, bool]:
+    """The first `most` octets of its output, and whether there was more.
+
+    What came before it was killed is read too, and dropped: asyncio tells of a process's end only when its pipes end.
+    """
     assert process.stdout is not None
-    read = bytearray()
+    read, too_much = bytearray(), False
     while chunk := await process.stdout.read(_CHUNK):
         read += chunk
         if len(read) > most:
+            too_much = True
+            del read[most:]
             _kill(process)
-            return bytes(read[:most]), True
-    return bytes(read), False
+    return bytes(read), too_much
 
 
 async def _last(process: asyncio.subprocess.Process) -> str:

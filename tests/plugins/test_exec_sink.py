@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -110,6 +111,20 @@ async def test_a_gigabyte_of_output_is_cut_off() -> None:
     with pytest.raises(MessageError, match="ended with 1") as found:
         await script("import sys\nfor _ in range(300): sys.stderr.write('e' * 100000)\nsys.exit(1)").send(delivery())
     assert len(str(found.value)) < 1000
+
+
+async def test_what_it_still_had_to_say_does_not_hold_up_its_end() -> None:
+    noisy = script("import os\nwhile True: os.write(1, b'x' * 1000000)", output="1KiB", concurrency=8)
+
+    async def slow_loop() -> None:
+        while True:
+            time.sleep(0.02)  # so that more has been read than anybody takes, and reading is paused
+            await asyncio.sleep(0)
+
+    slow = asyncio.create_task(slow_loop())
+    said = await asyncio.gather(*(noisy.send(delivery()) for _ in range(8)), return_exceptions=True)
+    slow.cancel()
+    assert {type(one) for one in said} == {RejectedError}
 
 
 async def test_it_may_not_use_all_memory() -> None:
