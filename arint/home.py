@@ -1,6 +1,7 @@
 """The home folder of a node: every path in one place, the node's own configuration, and the locks.
 
     HOME/node.json        who this node is, its ports (NodeConfig)
+    HOME/backups.json     by which schedule the agent makes backups, and backups.last.json: what became of the last
     HOME/lock             held while an operation changes the home (`up`, `down`)
     HOME/pki/             CAs, certificates, the key ring of sealed secrets
     HOME/etcd/ nats/      the engines' data and configuration

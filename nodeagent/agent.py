@@ -29,6 +29,7 @@ from arint.store.keys import Keys
 from arint.store.lease import Lease
 from arint.version import VERSION
 from nodeagent import helper, logs, measuring
+from nodeagent.backing_up import Backups
 from nodeagent.bell import Bell
 from nodeagent.control_socket import ControlSocket, Follow, Logs, Query, Question
 from nodeagent.crew import Crew
@@ -76,6 +77,7 @@ class Agent:
         self._settled = 0
         self._served = 0
         self._error = ""
+        self._backups = Backups(home)
         self._stop = asyncio.Event()
         self._metrics = MetricsPage(self._config.ports.metrics, self._measured)
 
@@ -173,6 +175,7 @@ class Agent:
                 tasks.create_task(neighbours.write_down(), name="directory")
                 tasks.create_task(self._keep_crew(views, source, membership), name="crew")
                 tasks.create_task(Sweeper(self._home, etcd, config.cluster, views).run(), name="sweeper")
+                tasks.create_task(self._backups.run(), name="backups")
 
     async def _until_etcd_answers(self) -> None:
         """This node's own member; or where none runs here, any of the cluster's."""
@@ -291,7 +294,7 @@ class Agent:
         engines = [keeper.status() for keeper in self._engines]
         return agent_status(self._config, VERSION, engines, sorted(instances, key=lambda one: one.instance),
                             change_set=self._change_set(), member=member,
-                            drained=record is not None and bool(record.drain), error=self._error,
+                            drained=record is not None and bool(record.drain), error=self._error or self._backups.error,
                             metrics=self._metrics.url, limits=self._crew.limits)
 
     def _cluster(self) -> AgentStatus:

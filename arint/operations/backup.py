@@ -25,9 +25,10 @@ from arint.administration.registry import at_home
 from arint.backup import files
 from arint.backup.archive import Reader, Writer, checked_passphrase
 from arint.backup.manifest import SUFFIX, ConsumerEntry, Entry, Manifest, Sequences, StreamEntry, sequences
+from arint.backup.schedule import Schedule, write_schedule
 from arint.bus import keeper, snapshots, streams, subjects
 from arint.bus.connection import Bus
-from arint.errors import ArintError, ConflictError, DeniedError, NotFoundError
+from arint.errors import ArintError, ConflictError, DeniedError, NotFoundError, NotValidError
 from arint.home import Home
 from arint.operations.connect import Link
 from arint.operations.progress import Progress, Step, silent
@@ -36,6 +37,7 @@ from arint.version import VERSION
 _FIRST = (subjects.MARKS, subjects.LEDGER, subjects.DEAD)
 _LAST = (subjects.ACTIONS, subjects.CALLS, subjects.TOPICS)
 _SPARE = 64 * 2**20
+_LEAST_EVERY = 5.0
 
 
 class BackupResult(msgspec.Struct, frozen=True):
@@ -206,6 +208,26 @@ async def _check_room(link: Link, bus: Bus, folder: Path) -> None:
         raise ArintError(f"there is too little space on the disk: {free // 2**20} MiB free of the "
                          f"{needed // 2**20} MiB that the backup may take", where=str(folder),
                          remedy="make room, or name a file on another disk")
+
+
+def set_schedule(home: Home, schedule: Schedule) -> None:
+    """Have the agent of this home make backups. Raises NotFoundError, NotValidError where it could not."""
+    home.load()
+    if schedule.every < _LEAST_EVERY or schedule.keep < 1:
+        raise NotValidError(f"backups need {_LEAST_EVERY:g} s between them at least, and one must be kept",
+                            where="--every, --keep")
+    if not Path(schedule.to).is_dir():
+        raise NotFoundError("there is no such folder", where=schedule.to, remedy="make it first")
+    try:
+        passphrase = Path(schedule.passphrase_file).read_bytes()
+    except OSError as error:
+        raise NotFoundError(f"the passphrase cannot be read: {error.strerror}",
+                            where=schedule.passphrase_file) from None
+    if Path(schedule.passphrase_file).stat().st_mode & 0o077:
+        raise NotValidError("others may read the passphrase", where=schedule.passphrase_file,
+                            remedy=f"chmod 600 {schedule.passphrase_file}")
+    checked_passphrase(passphrase.strip(b"\r\n"), schedule.passphrase_file)
+    write_schedule(home, schedule)
 
 
 def _named(target: Path, cluster: str, created: float) -> Path:

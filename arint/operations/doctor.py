@@ -221,6 +221,19 @@ async def _configuration(link: Link) -> Made:
     return "good", f"change set {number}, {len(resources)} resources", ""
 
 
+async def _backups(link: Link) -> Made:
+    from arint.backup.schedule import due, read_outcome, read_schedule
+
+    schedule, outcome = read_schedule(link.home), read_outcome(link.home)
+    if schedule is None:
+        return "good", "none are scheduled on this node", ""
+    if outcome.error:
+        return "failed", f"the last one failed: {outcome.error}", "the error says what to do"
+    if time.time() > due(schedule, outcome) + schedule.every:
+        return "warning", "one is overdue", f"the agent's log: {link.home.log_file('agent')}"
+    return "good", f"the last is {outcome.file}", ""
+
+
 _OF_THE_MACHINE: dict[str, Examination] = {
     "home": _home, "python": _python, "disk": _disk, "files": _files, "certificates": _certificates,
     "etcd program": _etcd_program, "nats program": _nats_program,
@@ -228,4 +241,5 @@ _OF_THE_MACHINE: dict[str, Examination] = {
 _OF_THE_CLUSTER: dict[str, Examination] = {
     "agent": _agent, "limits": _limits, "etcd": _etcd, "nats": _nats, "instances": _instances,
     "connections": _connections, "streams": _streams, "dead letters": _dead_letters, "configuration": _configuration,
+    "backups": _backups,
 }

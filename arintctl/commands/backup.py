@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from arint.errors import NotFoundError, UsageError
+from arintctl import options
 from arintctl.output import Column, Table, columned, write
 from arintctl.session import Session
 from arintctl.text import clock, lasting, octets_text
@@ -89,6 +90,39 @@ def verify(session: Session, file: File, *, passphrase_file: PassphraseFile = No
         write(result.file)
     else:
         write(f"{file} is whole: {_held(result)}")
+
+
+@verb(backups, "schedule", example="arintctl cluster backup schedule --every 24h --keep 7 --to /var/backups "
+                                   "--passphrase-file /root/passphrase")
+def schedule(session: Session, *,
+             every: Annotated[str, typer.Option(metavar="DURATION", help="The time from one to the next.")] = "",
+             keep: Annotated[int, typer.Option(min=1, help="How many stay; older ones are removed.")] = 7,
+             to: Annotated[Path | None, typer.Option(help="The folder for them.")] = None,
+             passphrase_file: Annotated[Path | None, typer.Option("--passphrase-file",
+                                                                  help="Where the agent reads the passphrase.")] = None,
+             off: Annotated[bool, typer.Option("--off", help="Make none any more.")] = False) -> None:
+    """Have the agent of this node make backups by itself; without options, show what it does and what became of it."""
+    from arint.backup import schedule as kept
+    from arint.operations.backup import set_schedule
+
+    home = session.home()
+    home.load()
+    if off:
+        kept.write_schedule(home, None)
+    elif every or to is not None or passphrase_file is not None:
+        if not every or to is None or passphrase_file is None:
+            raise UsageError("a schedule needs --every, --to and --passphrase-file", remedy="name all three, or --off")
+        set_schedule(home, kept.Schedule(every=options.seconds_of(every), keep=keep, to=str(to.absolute()),
+                                         passphrase_file=str(passphrase_file.absolute())))
+    found, outcome = kept.read_schedule(home), kept.read_outcome(home)
+    if session.is_data:
+        session.data({"schedule": found, "last": outcome})
+    elif found is None:
+        write("no backups are scheduled on this node")
+    else:
+        last = f"failed: {outcome.error}" if outcome.error else outcome.file or "none yet"
+        write(columned([["every", lasting(found.every)], ["keep", str(found.keep)], ["to", found.to], ["last", last],
+                        ["at", clock(outcome.at) if outcome.at else "-"]]))
 
 
 @verb(app, "restore", example="arintctl cluster restore local-20260101T020000Z.arint-backup --home /var/lib/arint")

@@ -122,6 +122,8 @@ def _status_text(found: AgentStatus, session: Session) -> str:
         parts.append(aligned(found.instances, INSTANCES, wide=wide, width=width))
     if found.metrics:
         parts.append(f"metrics  {found.metrics}")
+    if found.error:
+        parts.append(printable(found.error, multiline=True))
     parts += [f"{item.instance}: {printable(item.error, multiline=True)}" for item in found.instances if item.error]
     parts += last_ends(found.instances)
     return "\n\n".join(parts)

@@ -77,12 +77,12 @@ class Ctl:
     def words(self, home: Path, *words: str) -> list[str]:
         return [sys.executable, "-m", "arintctl", "--home", str(home), *words]
 
-    def __call__(self, home: Path, *words: str, code: int = 0, passphrase: str = "") -> str:
+    def __call__(self, home: Path, *words: str, code: int | None = 0, passphrase: str = "") -> str:
         environment = self.environment | ({"ARINT_PASSPHRASE": passphrase} if passphrase else {})
         done = subprocess.run(self.words(home, *words), env=environment, capture_output=True, text=True, timeout=120,
                               cwd=self.folder, check=False)
-        assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done.stdout if code == 0 else done.stderr
+        assert code is None or done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stderr if code else done.stdout
 
     def json(self, home: Path, *words: str) -> Any:
         return json.loads(self(home, *words, "-o", "json"))
@@ -121,6 +121,37 @@ def kill_in_the_middle(ctl: Ctl, new: Path, file: Path) -> None:
         begun.send_signal(signal.SIGKILL)
         begun.wait()
     assert not new.exists()
+
+
+def test_backups_by_schedule(ctl: Ctl, tmp_path: Path) -> None:
+    old, folder, word = tmp_path / "old", tmp_path / "backups", tmp_path / "word"
+    ctl(old, "up", "--no-fsync")
+    folder.mkdir()
+    word.write_text("correct horse\n")
+    options = ("--keep", "2", "--to", str(folder), "--passphrase-file", str(word))
+    word.chmod(0o644)
+    assert "chmod 600" in ctl(old, "cluster", "backup", "schedule", "--every", "5s", *options, code=8)
+    word.chmod(0o600)
+    assert "--to" in ctl(old, "cluster", "backup", "schedule", "--every", "5s", code=2)
+    ctl(old, "cluster", "backup", "schedule", "--every", "5s", *options)
+
+    def made() -> list[str]:
+        return sorted(one.name for one in folder.glob("*.arint-backup"))
+
+    wait_for("the first", made)
+    first = made()[0]
+    ctl(old, "down", "--grace", "5s")
+    ctl(old, "up")
+    wait_for("the oldest goes", lambda: first not in made())
+    assert len(made()) <= 2
+    ctl(old, "cluster", "backup", "verify", str(folder / made()[-1]))
+    folder.rename(tmp_path / "away")
+    wait_for("the failure is told", lambda: "folder for backups" in ctl.json(old, "status").get("error", ""))
+    assert "folder for backups" in ctl(old, "status")
+    assert {"backups": "failed"}.items() <= {one["name"]: one["state"]
+                                             for one in json.loads(ctl(old, "doctor", "-o", "json", code=None))}.items()
+    assert not ctl.json(old, "cluster", "backup", "schedule", "--off")["schedule"]
+    wait_for("nothing is told any more", lambda: not ctl.json(old, "status").get("error"))
 
 
 def test_a_total_loss_is_survived(ctl: Ctl, tmp_path: Path) -> None:
