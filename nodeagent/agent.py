@@ -27,6 +27,7 @@ from arint.store.connection import Etcd, Tls
 from arint.store.election import Election
 from arint.store.keys import Keys
 from arint.store.lease import Lease
+from arint.store.upkeep import Upkeep
 from arint.version import VERSION
 from nodeagent import helper, logs, measuring
 from nodeagent.backing_up import Backups
@@ -49,8 +50,12 @@ log = logging.getLogger(__name__)
 WORKER_COMMAND = (sys.executable, "-m", "arint.runtime")
 NATS_INTERVAL = 15.0
 """Seconds between probes of a broker that works: each is a short process (`nodeagent.probing`)."""
+UPKEEP = 60.0
+"""Seconds between looks at etcd's members, by the node that leads."""
+UPKEEP_IN_TROUBLE = 10.0
 _FIRST_ANSWER = 0.5
 _TRY_AGAIN = 1.0
+_HOLD = 0.5
 _LONGEST_LOG_QUESTION = 100_000
 
 
@@ -74,6 +79,8 @@ class Agent:
         self._membership: Membership | None = None
         self._placing: Placing | None = None
         self._assigned_at = 0
+        self._held_by_lease: list[str] = []
+        self._trouble = ""
         self._settled = 0
         self._served = 0
         self._error = ""
@@ -161,6 +168,7 @@ class Agent:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(_until_lost(lease), name="lease")
                     tasks.create_task(neighbours.measure(lease), name="neighbours")
+                    tasks.create_task(self._hold_singletons(lease), name="singletons")
                     tasks.create_task(membership.publish(views, self._crew.registrations,
                                                          self._standing), name="register")
                     tasks.create_task(self._lead_at_times(Election(
@@ -232,9 +240,33 @@ class Agent:
             await election.campaign()
             log.info("this node leads: token %d", election.token)
             async with asyncio.TaskGroup() as tasks:
-                leading = tasks.create_task(self._placing.lead(election))
+                duties = (tasks.create_task(self._placing.lead(election)), tasks.create_task(self._look_after_etcd()))
                 await election.wait_lost()
-                leading.cancel()
+                for duty in duties:
+                    duty.cancel()
+
+    async def _look_after_etcd(self) -> None:
+        """Now and then, while this node leads; until cancelled."""
+        upkeep = Upkeep(self._etcd)
+        try:
+            while True:
+                try:
+                    trouble = await upkeep.once()
+                except ArintError as error:
+                    trouble = f"etcd could not be looked after: {error}"
+                if trouble and trouble != self._trouble:
+                    log.warning("%s", trouble)
+                self._trouble = trouble
+                await asyncio.sleep(UPKEEP if not trouble else UPKEEP_IN_TROUBLE)
+        finally:
+            self._trouble = ""
+
+    async def _hold_singletons(self, lease: Lease) -> None:
+        """Tell them of every keepalive that came back, until cancelled."""
+        while True:
+            if lease.held:
+                self._crew.hold(self._held_by_lease, lease.deadline)
+            await asyncio.sleep(_HOLD)
 
     async def _keep_crew(self, views: Views, source: Source, membership: Membership) -> None:
         """Run what is assigned by the configuration in force, again at every change."""
@@ -267,6 +299,9 @@ class Agent:
             await self._crew.drain_singletons(held_by_lease)
             assigned = {name: one for name, one in assigned.items() if name not in held_by_lease}
         await self._crew.reconcile(assigned, source)
+        self._held_by_lease = held_by_lease
+        if membership.lease is not None:
+            self._crew.hold(held_by_lease, membership.lease.deadline)  # before any of them can say Hello
         self._assigned_at = version
         lease = membership.lease
         if not held_by_lease or lease is None:
@@ -294,7 +329,8 @@ class Agent:
         engines = [keeper.status() for keeper in self._engines]
         return agent_status(self._config, VERSION, engines, sorted(instances, key=lambda one: one.instance),
                             change_set=self._change_set(), member=member,
-                            drained=record is not None and bool(record.drain), error=self._error or self._backups.error,
+                            drained=record is not None and bool(record.drain),
+                            error=self._error or self._trouble or self._backups.error,
                             metrics=self._metrics.url, limits=self._crew.limits)
 
     def _cluster(self) -> AgentStatus:

@@ -125,6 +125,12 @@ class Crew:
             if name in self.workers:
                 self._leave(name, grace=0.0)
 
+    def hold(self, names: Sequence[str], until: float) -> None:
+        """Tell what may run only once until when it may, in seconds of CLOCK_BOOTTIME."""
+        for name in names:
+            if name in self.workers:
+                self.workers[name].hold(until)
+
     async def stop(self) -> None:
         """Drain everyone; none is left when this returns."""
         for name in list(self.workers):

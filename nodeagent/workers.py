@@ -16,7 +16,7 @@ from arint.engines.process import Backoff, Process, keep_running
 from arint.flows.contracts import Contract
 from arint.limits.fence import Look
 from arint.registry.records import Registration
-from arint.runtime.control import Beat, Drain, Orders, ToWorker
+from arint.runtime.control import Beat, Drain, Hold, Orders, ToWorker
 from nodeagent.orders import Task
 
 SILENCE = 30.0
@@ -60,6 +60,7 @@ class Worker:
         self.starts = 0
         self.beat: Beat | None = None
         self.orders: Orders | None = None
+        self._hold: Hold | None = None
         self.measures: bytes = b""
         self.contract: Contract | None = None
         self._node = node
@@ -152,6 +153,12 @@ class Worker:
             if self._link is not None:
                 self._link.send(orders)
 
+    def hold(self, until: float) -> None:
+        """It may run until then (seconds of CLOCK_BOOTTIME), and ends by itself unless this is said again before."""
+        self._hold = Hold(until)
+        if self._link is not None:
+            self._link.send(self._hold)
+
     def refuse(self, why: str, change_set: int) -> None:
         """No orders can be made for it; it goes on with those it has, if any, and is shown as failed."""
         if (why, change_set) != (self._refused, self._refused_set):
@@ -162,6 +169,8 @@ class Worker:
         """It has said Hello, on this connection."""
         self._link = link
         self._heard = time.monotonic()
+        if self._hold is not None:
+            link.send(self._hold)  # before any work
         if self._draining:
             link.send(Drain())
         elif self.orders is not None:

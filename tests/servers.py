@@ -149,9 +149,12 @@ class NatsServer(Server):
         if not tls:
             del settings["tls"], settings["authorization"]
         settings.update(options or {})
-        file = self.home.nats / "nats.conf"
-        file.write_text(json.dumps(settings, ensure_ascii=False))
-        super().__init__([find_nats().path, "-c", str(file)], self.home.log_file("nats"))
+        self.configure(settings)
+        super().__init__([find_nats().path, "-c", str(self.home.nats / "nats.conf")], self.home.log_file("nats"))
+
+    def configure(self, settings: dict[str, Any]) -> None:
+        """What it reads at its next start."""
+        (self.home.nats / "nats.conf").write_text(json.dumps(settings, ensure_ascii=False))
 
     @property
     def port(self) -> int:
@@ -165,7 +168,8 @@ class NatsServer(Server):
         return self.home.identity(name) if self.tls else None
 
     async def ask(self) -> None:
-        await ask_jetstream("127.0.0.1", self.port, self.pem("agent"))
+        async with asyncio.timeout(1.0):  # one of several does not answer until they have a leader
+            await ask_jetstream("127.0.0.1", self.port, self.pem("agent"))
 
     def lame_duck(self) -> None:
         """SIGUSR2; it ends once its clients have gone."""

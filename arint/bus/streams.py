@@ -86,12 +86,17 @@ def core_configs(replicas: int) -> list[dict[str, Any]]:
 
 
 async def ensure(bus: Bus, config: dict[str, Any], timeout: float = 10.0) -> None:
-    """Create the stream, or bring it to this configuration. Idempotent, and safe when several do it at once."""
+    """Create the stream, or bring it to this configuration. Idempotent, and safe when several do it at once.
+
+    In how many copies one is kept that stands already is not decided here (`arint.bus.replicas`).
+    """
     name = config["name"]
     try:
         await api.call(bus, f"STREAM.CREATE.{name}", config, timeout)
     except ConflictError:
-        await api.call(bus, f"STREAM.UPDATE.{name}", config, timeout)
+        stands = await api.call(bus, f"STREAM.INFO.{name}", timeout=timeout)
+        copies = stands["config"].get("num_replicas", 1)
+        await api.call(bus, f"STREAM.UPDATE.{name}", config | {"num_replicas": copies}, timeout)
 
 
 async def ensure_flow(bus: Bus, flow: str, *, max_bytes: int = FLOW_BYTES, replicas: int = 1) -> str:

@@ -24,6 +24,14 @@ _LEAST_STORE = 256 * 1024**2
 _MEMORY_LIMIT = 768 * 1024**2
 
 
+class Routes(msgspec.Struct, frozen=True):
+    """The brokers of one cluster. `others` are the route addresses (host:port) of all but this one."""
+
+    cluster: str
+    port: int
+    others: tuple[str, ...]
+
+
 class Nats(Engine):
     """The broker of `home`, as `config` says."""
 
@@ -102,8 +110,13 @@ class Nats(Engine):
         write_private(self._file, msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n")
 
 
-def nats_config(home: Home, config: NodeConfig, *, max_file_store: int, people: Iterable[str] = ()) -> dict[str, Any]:
-    """The server's configuration; its format takes JSON. `max_file_store` is in bytes; `people`: users let in."""
+def nats_config(home: Home, config: NodeConfig, *, max_file_store: int, people: Iterable[str] = (),
+                routes: Routes | None = None) -> dict[str, Any]:
+    """The server's configuration; its format takes JSON. `max_file_store` is in bytes; `people`: users let in.
+
+    With `routes` it is one of several brokers. A broker alone never has them: it would wait for another for ever
+    before it stores anything (docs/decisions/0030).
+    """
     pem = home.identity("nats-server")
     jetstream: dict[str, Any] = {
         "store_dir": str(home.nats / "store"),
@@ -112,6 +125,14 @@ def nats_config(home: Home, config: NodeConfig, *, max_file_store: int, people: 
     }
     if config.fsync:
         jetstream["sync_interval"] = "always"
+    several: dict[str, Any] = {}
+    if routes is not None:
+        several["cluster"] = {
+            "name": routes.cluster, "host": config.host, "port": routes.port,
+            "routes": [f"nats://{one}" for one in routes.others],
+            "tls": {"cert_file": pem.certificate, "key_file": pem.key, "ca_file": pem.ca, "verify": True, "timeout": 5,
+                    "min_version": "1.3"},
+        }
     return {
         "server_name": config.node,
         "host": config.host,
@@ -125,6 +146,7 @@ def nats_config(home: Home, config: NodeConfig, *, max_file_store: int, people: 
         "ping_interval": "20s",
         "lame_duck_grace_period": "1s",
         "lame_duck_duration": "30s",
+        **several,
     }
 
 

@@ -13,7 +13,7 @@ import msgspec
 from arint.flows.contracts import Contract
 from arint.meters import snapshot
 from arint.meters.meter import snapshots
-from arint.runtime.control import Beat, Drain, Hello, Measures, Orders, encode_line, to_worker
+from arint.runtime.control import Beat, Drain, Hello, Hold, Measures, Orders, encode_line, to_worker
 
 BEAT_INTERVAL = 1.0
 REDIAL_INTERVAL = 0.5
@@ -23,16 +23,18 @@ LINE_LIMIT = 64 * 1024 * 1024
 class AgentLink:
     """Keeps the connection to the agent, through the agent's crashes.
 
-    `on_orders` and `on_drain` are awaited one after the other, in the order of the lines; `beat` tells the state.
+    `on_orders`, `on_drain` and `on_hold` are called one after the other, in the order of the lines; `beat` tells the
+    state.
     """
 
     def __init__(self, socket: Path, instance: str, *, on_orders: Callable[[Orders], Awaitable[None]],
-                 on_drain: Callable[[float], None], beat: Callable[[], Beat],
+                 on_drain: Callable[[float], None], on_hold: Callable[[float], None], beat: Callable[[], Beat],
                  contract: Callable[[], Contract | None] = lambda: None) -> None:
         self._socket = socket
         self._instance = instance
         self._on_orders = on_orders
         self._on_drain = on_drain
+        self._on_hold = on_hold
         self._beat = beat
         self._contract = contract
         self._changed = asyncio.Event()
@@ -69,6 +71,8 @@ class AgentLink:
                     await self._on_orders(orders)
                 case Drain(grace=grace):
                     self._on_drain(grace)
+                case Hold(until=until):
+                    self._on_hold(until)
 
     async def _send_beats(self, writer: asyncio.StreamWriter) -> None:
         writer.write(encode_line(Hello(instance=self._instance, pid=os.getpid())))

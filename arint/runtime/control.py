@@ -71,6 +71,15 @@ class Drain(msgspec.Struct, frozen=True, tag="drain"):
     grace: float = 10.0
 
 
+class Hold(msgspec.Struct, frozen=True, tag="hold"):
+    """For what may run only once: this node's lease is certain to be held until then, in seconds of CLOCK_BOOTTIME.
+
+    Said again and again; who does not hear it in time ends by itself (`arint.runtime.holding`).
+    """
+
+    until: float
+
+
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
     """A worker's first line."""
 
@@ -105,7 +114,7 @@ class Measures(msgspec.Struct, frozen=True, tag="measures"):
     families: msgspec.Raw
 
 
-ToWorker = Orders | Drain
+ToWorker = Orders | Drain | Hold
 ToAgent = Hello | Beat | Measures | Contract
 to_worker = msgspec.json.Decoder(ToWorker)
 to_agent = msgspec.json.Decoder(ToAgent)

@@ -14,6 +14,7 @@ from arint.home import Home
 from arint.runtime.agent_link import AgentLink
 from arint.runtime.control import Beat, Orders, State
 from arint.runtime.desk import Desk
+from arint.runtime.holding import Deadline
 from arint.runtime.tracebacks import traceback_from_user_code
 from arint.runtime.unit import Unit, make_unit
 
@@ -38,8 +39,10 @@ class Worker:
         self._leave = asyncio.Event()
         self._news = asyncio.Event()
         self._grace = GRACE
+        deadline = Deadline(lambda: self._drain(0.0))
         self._link = AgentLink(home.socket, instance, on_orders=self._take_orders, on_drain=self._drain,
-                               beat=self._beat, contract=lambda: self._unit.contract if self._unit else None)
+                               on_hold=deadline.hold, beat=self._beat,
+                               contract=lambda: self._unit.contract if self._unit else None)
 
     async def run(self) -> None:
         """Work until told to leave; then drain."""

@@ -32,7 +32,10 @@ _PAUSE = 0.05
 
 
 class Status(msgspec.Struct, frozen=True):
-    """What a member says of itself. `leader` and `member` are ids; `leader` is 0 without one."""
+    """What a member says of itself. `leader` and `member` are ids; `leader` is 0 without one.
+
+    Of `database_bytes` on its disk `in_use_bytes` hold something.
+    """
 
     address: str
     version: str
@@ -40,6 +43,7 @@ class Status(msgspec.Struct, frozen=True):
     leader: int
     member: int
     revision: int
+    in_use_bytes: int = 0
 
 
 class Etcd:
@@ -75,6 +79,10 @@ class Etcd:
         if self._endpoints is None:
             raise ArintError("the connection to etcd is not open", remedy="use it inside `async with`")
         return self._endpoints
+
+    def alone(self, address: str, *, timeout: float = TIMEOUT) -> Etcd:
+        """A connection, as who this one is, to the one member at `address` (host:port); use `async with`."""
+        return Etcd([address], self._tls, timeout=timeout)
 
     async def get(self, key: str, *, revision: int = 0) -> KeyValue | None:
         """The key, or None; as of `revision` if given."""
@@ -136,7 +144,7 @@ class Etcd:
         async def ask(endpoint: Endpoint, timeout: float) -> Status:
             reply = await endpoint.maintenance.Status(rpc.StatusRequest(), timeout=timeout)
             return Status(endpoint.address, reply.version, reply.dbSize, reply.leader, reply.header.member_id,
-                          reply.header.revision)
+                          reply.header.revision, reply.dbSizeInUse)
 
         result: Status = await self.call(ask, write=False)
         return result

@@ -59,6 +59,7 @@ class Endpoint:
         self.lease: Any = rpc.LeaseStub(self.channel)
         self.watch: Any = rpc.WatchStub(self.channel)
         self.maintenance: Any = rpc.MaintenanceStub(self.channel)
+        self.cluster: Any = rpc.ClusterStub(self.channel)
 
     async def connected(self, timeout: float) -> bool:
         """Whether it is connected within `timeout` seconds; False at once where it is refused.

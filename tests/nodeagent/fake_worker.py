@@ -18,6 +18,7 @@ from arint.home import Home
 from arint.meters.meter import Counter
 from arint.runtime.agent_link import AgentLink
 from arint.runtime.control import Beat, Orders
+from arint.runtime.holding import Deadline
 
 THINGS = Counter("arint_test_things_total", "Things.", ("flow",))
 
@@ -30,7 +31,8 @@ class FakeWorker:
         self.change_set = 0
         self.error = ""
         self.leave = asyncio.Event()
-        self.link = AgentLink(home.socket, instance, on_orders=self.take, on_drain=self.drain, beat=self.beat)
+        self.link = AgentLink(home.socket, instance, on_orders=self.take, on_drain=self.drain,
+                              on_hold=Deadline(lambda: self.drain(0.0)).hold, beat=self.beat)
 
         THINGS.at("orders").add(3)
 

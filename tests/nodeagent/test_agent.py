@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from arint.availability.model import Rollout
+from arint.engines.procfs import start_time
 from arint.operations.agent import Agent
 from arint.registry.records import Alive, Assignment, NodeRecord, Registration
 from arint.resources.kinds import Channel, Connection, Flow, Secret, Service, Update
@@ -219,6 +220,26 @@ async def test_a_singleton_stops_before_the_lease_can_have_ended_and_the_others_
         assert node.pids()["price-1"] == before["price-1"]
     finally:
         os.kill(before["etcd"], signal.SIGCONT)
+    await node.until(lambda one: one.ready and [each.state for each in of_service(one, "clock")] == ["ready"])
+    assert node.pids()["price-1"] == before["price-1"]
+
+
+async def test_a_singleton_whose_agent_is_dead_ends_by_itself_within_the_lease(node: Node) -> None:
+    await node.until_ready()
+    clock = Service(name="clock", source="x.py:x", code=node.code(), mode="singleton")
+    await node.until_applied((await node.commit(clock, price(node))).number)
+    before = node.pids()
+    assert node.agent is not None
+    node.agent.kill()
+    begun = time.monotonic()
+    node.agent.wait()
+    async with asyncio.timeout(20):
+        while start_time(before["clock-1"]) is not None:
+            await asyncio.sleep(0.02)
+    assert time.monotonic() - begun < 3.5, "the TTL, and what a loaded machine takes to look"
+    assert start_time(before["price-1"]) is not None, "what may run twice goes on"
+    node.agent = None
+    node.start()
     await node.until(lambda one: one.ready and [each.state for each in of_service(one, "clock")] == ["ready"])
     assert node.pids()["price-1"] == before["price-1"]
 
