@@ -48,6 +48,8 @@ CATALOGUE: dict[str, Entry] = {
     "engine": Entry("engine", "Engines: list etcd's and nats-server's programs; fetch a newer etcd.", is_noun=True),
     "user": Entry("user", "Users of the cluster: who may administer it over a context, in which role.", is_noun=True),
     "audit": Entry("audit", "The audit: who did what, when, with which outcome.", is_noun=True),
+    "bundle": Entry("bundle", "Bundles: what a machine with neither Python nor internet needs to become a node.",
+                    is_noun=True),
     "context": Entry("context", "Contexts: which cluster arintctl speaks to.", is_noun=True),
     "overview": Entry("console", "Show what the console shows, once: services, throughput, failures."),
     "console": Entry("console", "Open the console: a live overview in the terminal."),
