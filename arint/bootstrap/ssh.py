@@ -76,6 +76,12 @@ class Remote:
                 client.close()
 
     @property
+    def is_open(self) -> bool:
+        """Whether the connection stands."""
+        found = self._clients[-1].get_transport()
+        return found is not None and found.is_active()
+
+    @property
     def transport(self) -> Transport:
         """Raises UnreachableError where the connection has ended."""
         found = self._clients[-1].get_transport()

@@ -14,6 +14,7 @@ from arintctl import options
 from arintctl.commands.node import Name, app
 from arintctl.output import write
 from arintctl.session import Session
+from arintctl.text import lasting
 from arintctl.verb import verb
 
 T = TypeVar("T")
@@ -66,6 +67,21 @@ def join(session: Session, *, document: Document = Path("-")) -> None:
     else:
         write(f"this home is node {joined.node} of cluster {joined.cluster}"
               f"{'' if joined.changed else ' already'}; arintctl up starts it")
+
+
+@verb(app, "ready", example="arintctl node ready --timeout 30s")
+def ready(session: Session, *, timeout: options.Timeout = "30s") -> None:
+    """Wait until the node of this home is ready, and prove it: a message passes through the bus as this node sends it.
+    """
+    from arint.operations.readiness import wait_ready
+
+    seconds = options.seconds_of(timeout)
+    found = session.run(lambda link, progress: wait_ready(link, seconds, progress))
+    if session.is_data:
+        session.data(found)
+    else:
+        write(f"node {found.node} of cluster {found.cluster} is ready; a message passed through it "
+              f"({lasting(found.took)})")
 
 
 @verb(app, "forget", example="arintctl node forget n2")

@@ -30,6 +30,7 @@ _LAUNCHER = """#!/bin/sh
 here=$(dirname "$(readlink -f "$0")")
 exec "$here/../python/bin/{python}" -I -m {module} "$@"
 """
+_LAUNCHED = {"arintctl": "arintctl", "nodeagent": "nodeagent", "supervisord": "supervisor.supervisord"}
 LARGEST_MANIFEST = 32 * 2**20
 
 
@@ -167,8 +168,8 @@ def _layers(etcd: Program, nats: Program) -> list[sources.Layer]:
 
 def _launchers() -> dict[str, tuple[bytes, bool]]:
     python = sources.python_name()
-    return {f"bin/{name}": (_LAUNCHER.format(python=python, module=name).encode(), True)
-            for name in ("arintctl", "nodeagent")}
+    return {f"bin/{name}": (_LAUNCHER.format(python=python, module=module).encode(), True)
+            for name, module in _LAUNCHED.items()}
 
 
 def _with_hashes(components: list[Component], files: dict[str, Entry]) -> list[Component]:

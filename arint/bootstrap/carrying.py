@@ -1,0 +1,290 @@
+"""Carries out the effects of a plan on one machine. Each may be done again: what broke off half-way is not taken for
+whole, since everything that is made is made beside, and then renamed.
+
+Scripts are constant texts; what they work on comes as arguments.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from arint.bootstrap.facts import SYSTEM_USER, Facts
+from arint.bootstrap.planning import Account, Install, Prove, Serve, Start, Switch, Upload
+from arint.bootstrap.services import STOPPING
+from arint.bootstrap.ssh import Remote
+from arint.errors import ArintError, ConflictError, UnreachableError
+from arint.operations.membership import Asked, Joined, JoinDocument, JoinRequest
+
+if TYPE_CHECKING:
+    from paramiko import Channel, SFTPClient
+
+_PART = 2**18
+_UNPACKING = 300.0
+_STARTING = 30.0
+
+_ACCOUNT = """\
+id -u "$1" >/dev/null 2>&1 ||
+  useradd --system --user-group --no-create-home --home-dir "$2" --shell /usr/sbin/nologin "$1"
+"""
+
+_INSTALL = """\
+set -e
+umask 022
+archive=$1 release=$2 prefix=$3 hash=$4
+[ -f "$prefix/$release/bundle.json" ] && exit 0
+mkdir -p "$prefix"
+half=$prefix/.half-$release
+rm -rf "$half"
+mkdir "$half"
+echo "$hash  $archive" | sha256sum --check --status || { echo "the archive is not what was sent" >&2; exit 1; }
+tar -xzf "$archive" -C "$half" --no-same-owner
+sync -f "$half" 2>/dev/null || sync
+mv -T "$half" "$prefix/$release"
+rm -f "$archive"
+"""
+
+_SWITCH = """\
+set -e
+rm -f "$2/.current"
+ln -s "$1" "$2/.current"
+mv -fT "$2/.current" "$2/current"
+"""
+
+_HOME = """\
+set -e
+mkdir -p "$1"
+chown "$2:" "$1"
+chmod 700 "$1"
+"""
+
+_WRITE = """\
+set -e
+umask 022
+mkdir -p "$(dirname "$1")"
+cat >"$1.new"
+mv -fT "$1.new" "$1"
+"""
+
+_UNIT = """\
+set -e
+systemctl daemon-reload
+systemctl enable --quiet "$1"
+"""
+
+# Ends whatever runs the agent of this home, by its pid file, and waits for it.
+_STOP = r"""
+home=$1 seconds=$2
+file=$home/run/supervisord.pid
+if [ -f "$file" ]; then
+  pid=$(cat "$file")
+  case $(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null) in *"$home/supervisor.conf"*) kill -TERM "$pid";; esac
+fi
+for found in $(grep -l -s -F nodeagent /proc/[0-9]*/cmdline); do
+  words=$(tr '\0' ' ' <"$found" 2>/dev/null)
+  agent=${found#/proc/} agent=${agent%/cmdline}
+  case $words in *"-m nodeagent --home $home "*) kill -TERM "$agent"; agents="$agents $agent";; esac
+done
+for one in $pid $agents; do
+  while kill -0 "$one" 2>/dev/null && [ "$(cut -d ' ' -f 3 "/proc/$one/stat" 2>/dev/null)" != Z ]; do
+    [ "$seconds" -gt 0 ] || { echo "process $one does not end" >&2; exit 1; }
+    seconds=$((seconds - 1))
+    sleep 1
+  done
+done
+exit 0
+"""
+
+_LOCK = r"""
+umask 077
+mkdir -p "$(dirname "$1")"
+exec 9>>"$1"
+if flock -n 9; then
+  printf '%s\n' "$2" >"$1"
+  echo locked
+  exec cat >/dev/null
+fi
+echo "held $(cat "$1")"
+"""
+
+Said = Callable[[str], None]
+
+
+class Machine:
+    """A machine, and what is known of it, to carry out effects on."""
+
+    def __init__(self, remote: Remote, facts: Facts, said: Said) -> None:
+        self._remote = remote
+        self._facts = facts
+        self._said = said
+        self._held: Channel | None = None
+
+    @property
+    def name(self) -> str:
+        """The node's name."""
+        return self._remote.host.node
+
+    def lock(self, who: str) -> None:
+        """Hold the machine, for as long as the connection lasts: nobody else sets it up meanwhile.
+
+        Raises ConflictError that says who does.
+        """
+        file = "/run/lock/arint-bootstrap" if self._facts.root else posixpath.join(
+            self._facts.folder, ".cache/arint-bootstrap/lock")
+        channel = self._remote.begin(["sh", "-c", _LOCK, "lock", file, who], root=True, more=True)
+        answer = channel.recv(1000).decode(errors="replace").strip()
+        if answer != "locked":
+            channel.close()
+            raise ConflictError(f"the machine is being set up by {answer.removeprefix('held').strip() or 'another'}",
+                                where=self.name, remedy="wait until that has ended, then run the same again")
+        self._held = channel
+
+    def upload(self, effect: Upload) -> None:
+        """Send the archive; what lies there of an earlier attempt is gone on with. Raises ArintError."""
+        client = self._remote.transport.open_sftp_client()
+        if client is None:
+            raise ArintError("it has no SFTP", where=self.name,
+                             remedy="switch on `Subsystem sftp internal-sftp` in its sshd_config")
+        try:
+            self._remote.must(["mkdir", "-p", posixpath.dirname(effect.to)], "making the folder for the archive")
+            if not self._is(effect.to, effect.sha256):
+                self._send(client, effect)
+        except (EOFError, ConnectionError, TimeoutError, OSError) as error:
+            if not self._remote.is_open:
+                raise UnreachableError("the connection broke off while the archive was sent", where=self.name,
+                                       remedy="run the same again: it goes on where it was") from None
+            raise ArintError(f"the archive cannot be written: {error or 'no room'}", where=f"{self.name}: {effect.to}",
+                             remedy="make room there, then run the same again") from None
+        finally:
+            with suppress(Exception):
+                client.close()
+
+    def _send(self, client: SFTPClient, effect: Upload) -> None:
+        part = f"{effect.to}.{effect.sha256[:16]}.part"
+        for begin in (_size(client, part), 0):
+            self._append(client, effect, part, begin if begin <= effect.size else 0)
+            if self._is(part, effect.sha256):
+                client.posix_rename(part, effect.to)
+                return
+        client.remove(part)
+        raise ArintError("what arrived is not what was sent", where=f"{self.name}: {part}",
+                         remedy="is its disk sound? run the same again")
+
+    def _append(self, client: SFTPClient, effect: Upload, part: str, begin: int) -> None:
+        with Path(effect.archive).open("rb") as source, client.open(part, "ab" if begin else "wb") as target:
+            source.seek(begin)
+            target.set_pipelined(True)
+            sent, shown = begin, time.monotonic()
+            while piece := source.read(_PART):
+                target.write(piece)
+                sent += len(piece)
+                if time.monotonic() > shown + 0.2:
+                    shown = time.monotonic()
+                    self._said(f"sent {100 * sent // effect.size} %")
+
+    def _is(self, file: str, sha256: str) -> bool:
+        done = self._remote.run(["sha256sum", "--", file], timeout=_UNPACKING)
+        return done.code == 0 and done.out.split(" ")[0] == sha256
+
+    def account(self, effect: Account) -> None:
+        """Make the system user."""
+        self._script(_ACCOUNT, effect.user, effect.home, what=f"making the user {effect.user}")
+
+    def install(self, effect: Install) -> None:
+        """Unpack it beside, then rename."""
+        self._script(_INSTALL, effect.archive, effect.release, effect.prefix, effect.sha256, what="unpacking the bundle",
+                     timeout=_UNPACKING)
+
+    def switch(self, effect: Switch) -> None:
+        """At once, or not at all."""
+        self._script(_SWITCH, effect.release, effect.prefix, what="switching to the release")
+
+    def request(self, asked: Asked) -> JoinRequest:
+        """Have it make its keys, and ask."""
+        if self._facts.root:
+            self._script(_HOME, self._facts.home, SYSTEM_USER, what="making the home")
+        return msgspec.json.decode(self._arintctl("node", "request", given=asked), type=JoinRequest)
+
+    def join(self, document: JoinDocument) -> Joined:
+        """Make it the node of the document."""
+        return msgspec.json.decode(self._arintctl("node", "join", "-o", "json", given=document), type=Joined)
+
+    def admit(self, request: JoinRequest) -> JoinDocument:
+        """Where this machine is a server: have it admit another."""
+        return msgspec.json.decode(self._arintctl("node", "admit", given=request), type=JoinDocument)
+
+    def serve(self, effect: Serve) -> None:
+        """Write what keeps the agent running."""
+        words = ["sh", "-c", _WRITE, "write", effect.file]
+        if effect.manager == "supervisor":
+            words = self._as_owner(words)
+        self._remote.must(words, f"writing {effect.file}", root=True, given=effect.content.encode())
+        if effect.manager == "systemd":
+            self._script(_UNIT, posixpath.basename(effect.file), what="enabling the unit")
+
+    def start(self, effect: Start) -> None:
+        """Start, or start again."""
+        if effect.manager == "systemd":
+            self._remote.must(["systemctl", "restart", "arint.service"], "starting the agent", root=True,
+                              timeout=STOPPING + _STARTING)
+            return
+        self.stop()
+        program = posixpath.join(self._facts.prefix, "current/bin/supervisord")
+        self._remote.must(self._as_owner([program, "-c", posixpath.join(self._facts.home, "supervisor.conf")]),
+                          "starting the supervisor", root=True, timeout=_STARTING)
+
+    def stop(self) -> None:
+        """End the agent, its workers and engines, and what keeps it running."""
+        if self._facts.systemd_unit:
+            self._remote.run(["systemctl", "stop", "arint.service"], root=True, timeout=STOPPING + _STARTING)
+        self._script(_STOP, self._facts.home, str(STOPPING), what="stopping the agent", timeout=STOPPING + _STARTING)
+
+    def prove(self, effect: Prove) -> None:
+        """Raises what the machine says where it is not ready."""
+        self._arintctl("node", "ready", "--timeout", f"{effect.timeout:g}s", timeout=effect.timeout + _STARTING)
+
+    def command(self, *words: str) -> list[str]:
+        """The words that run arintctl there, as the node's owner, with its home."""
+        return self._as_owner([posixpath.join(self._facts.prefix, "current/bin/arintctl"), "--home", self._facts.home,
+                               *words])
+
+    def _arintctl(self, *words: str, given: msgspec.Struct | None = None, timeout: float = 60.0) -> bytes:
+        """What it prints; its own words are the error where it refuses."""
+        document = ("--document", "-") if given is not None else ()
+        done = self._remote.run(self.command(*words, *document), root=True, timeout=timeout,
+                                given=msgspec.json.encode(given) if given is not None else b"")
+        if done.code:
+            raise refused(done.code, done.error or done.out, f"{self.name}: arintctl {' '.join(words[:2])}")
+        return done.out.encode()
+
+    def _as_owner(self, words: Sequence[str]) -> list[str]:
+        if not self._facts.root:
+            return list(words)
+        return ["runuser", "-u", SYSTEM_USER, "--", "env", "-C", "/", f"HOME={self._facts.home}", *words]
+
+    def _script(self, script: str, *arguments: str, what: str, timeout: float = 60.0) -> str:
+        return self._remote.must(["sh", "-c", script, "arint", *arguments], what, root=True, timeout=timeout)
+
+
+def refused(code: int, text: str, where: str) -> ArintError:
+    """The error that arintctl on another machine left with, of the same kind as there."""
+    kinds = {kind.exit_code: kind for kind in reversed(_all(ArintError)) if kind.exit_code != 1}
+    words = "\n".join(text.strip().splitlines()[-12:]) or f"it ended with code {code}"
+    return kinds.get(code, ArintError)(words, where=where)
+
+
+def _all(kind: type[ArintError]) -> list[type[ArintError]]:
+    return [kind] + [one for child in kind.__subclasses__() for one in _all(child)]
+
+
+def _size(client: SFTPClient, file: str) -> int:
+    try:
+        return client.stat(file).st_size or 0
+    except FileNotFoundError:
+        return 0
