@@ -36,7 +36,7 @@ CATALOGUE: dict[str, Entry] = {
     "logs": Entry("observe", "Show what instances print."),
     "events": Entry("observe", "Show what became of messages, as it happens."),
     "why": Entry("observe", "Tell the story of a message: every hop, attempt and error."),
-    "cluster": Entry("backup", "The whole cluster: back it up into one file, and restore it.", is_noun=True),
+    "cluster": Entry("machines", "The whole cluster: add machines to it, back it up, restore it.", is_noun=True),
     "message": Entry("message", "Messages: list, show, record and replay them.", is_noun=True),
     "dlq": Entry("dlq", "Dead letters: list, show, edit, replay and drop them.", is_noun=True),
     "channel": Entry("channel", "Channels: list and describe them, and try one with a sample.", is_noun=True),

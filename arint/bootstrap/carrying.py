@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from arint.bootstrap.facts import SYSTEM_USER, Facts
-from arint.bootstrap.planning import Account, Install, Prove, Serve, Start, Switch, Upload
+from arint.bootstrap.planning import Account, Found, Install, Prove, Serve, Start, Switch, Upload
 from arint.bootstrap.services import STOPPING
 from arint.bootstrap.ssh import Remote
 from arint.errors import ArintError, ConflictError, UnreachableError
-from arint.operations.membership import Asked, Joined, JoinDocument, JoinRequest
+from arint.operations.membership import Asked, JoinDocument, Joined, JoinRequest
 
 if TYPE_CHECKING:
     from paramiko import Channel, SFTPClient
@@ -122,8 +122,18 @@ class Machine:
     def __init__(self, remote: Remote, facts: Facts, said: Said) -> None:
         self._remote = remote
         self._facts = facts
-        self._said = said
+        self.said = said
         self._held: Channel | None = None
+
+    @property
+    def remote(self) -> Remote:
+        """The connection to it."""
+        return self._remote
+
+    @property
+    def facts(self) -> Facts:
+        """What was known of it when it was reached."""
+        return self._facts
 
     @property
     def name(self) -> str:
@@ -186,7 +196,7 @@ class Machine:
                 sent += len(piece)
                 if time.monotonic() > shown + 0.2:
                     shown = time.monotonic()
-                    self._said(f"sent {100 * sent // effect.size} %")
+                    self.said(f"sent {100 * sent // effect.size} %")
 
     def _is(self, file: str, sha256: str) -> bool:
         done = self._remote.run(["sha256sum", "--", file], timeout=_UNPACKING)
@@ -198,8 +208,8 @@ class Machine:
 
     def install(self, effect: Install) -> None:
         """Unpack it beside, then rename."""
-        self._script(_INSTALL, effect.archive, effect.release, effect.prefix, effect.sha256, what="unpacking the bundle",
-                     timeout=_UNPACKING)
+        self._script(_INSTALL, effect.archive, effect.release, effect.prefix, effect.sha256,
+                     what="unpacking the bundle", timeout=_UNPACKING)
 
     def switch(self, effect: Switch) -> None:
         """At once, or not at all."""
@@ -207,9 +217,14 @@ class Machine:
 
     def request(self, asked: Asked) -> JoinRequest:
         """Have it make its keys, and ask."""
-        if self._facts.root:
-            self._script(_HOME, self._facts.home, SYSTEM_USER, what="making the home")
+        self._make_home()
         return msgspec.json.decode(self._arintctl("node", "request", given=asked), type=JoinRequest)
+
+    def found(self, effect: Found) -> Joined:
+        """Make it the first server of a new cluster."""
+        self._make_home()
+        return msgspec.json.decode(self._arintctl("node", "join", "--first", "-o", "json", given=effect.asked),
+                                   type=Joined)
 
     def join(self, document: JoinDocument) -> Joined:
         """Make it the node of the document."""
@@ -218,6 +233,10 @@ class Machine:
     def admit(self, request: JoinRequest) -> JoinDocument:
         """Where this machine is a server: have it admit another."""
         return msgspec.json.decode(self._arintctl("node", "admit", given=request), type=JoinDocument)
+
+    def ask(self, *words: str, timeout: float = 60.0) -> bytes:
+        """What arintctl prints there. Raises what it says."""
+        return self._arintctl(*words, timeout=timeout)
 
     def serve(self, effect: Serve) -> None:
         """Write what keeps the agent running."""
@@ -262,6 +281,10 @@ class Machine:
         if done.code:
             raise refused(done.code, done.error or done.out, f"{self.name}: arintctl {' '.join(words[:2])}")
         return done.out.encode()
+
+    def _make_home(self) -> None:
+        if self._facts.root:
+            self._script(_HOME, self._facts.home, SYSTEM_USER, what="making the home")
 
     def _as_owner(self, words: Sequence[str]) -> list[str]:
         if not self._facts.root:

@@ -55,7 +55,6 @@ for file in "$prefix"/*/bundle.json; do
 done
 [ -L "$prefix/current" ] && echo "current=$(readlink "$prefix/current")"
 [ -f "$home/node.json" ] && echo "node=$(tr -d '\n' <"$home/node.json")"
-[ -d "$home" ] && [ ! -f "$home/node.json" ] && [ -n "$(ls -A "$home" 2>/dev/null)" ] && echo "held=$(ls "$home" | head -n 1)"
 echo "owner=$(stat -c %U "$home" 2>/dev/null)"
 for file in "$unit" "$home/supervisor.conf"; do
   [ -f "$file" ] && echo "service=$(sha256sum <"$file" | cut -c 1-64)"
@@ -223,7 +222,7 @@ def parse(text: str, facts: Facts, now: float) -> Facts:
         systemd=bool(one("systemd")), disks=dict(filter(None, map(_disk, found.get("disk", ())))),
         listening=tuple(sorted({int(port, 16) for port in found.get("listens", ())})),
         installed=tuple(sorted(found.get("installed", ()))), current=one("current"), node=node,
-        strange=one("held") or strange, owner=one("owner"), service=one("service"), enabled=bool(one("enabled")),
+        strange=strange, owner=one("owner"), service=one("service"), enabled=bool(one("enabled")),
         account=bool(one("account")), running=inside.partition("/")[0] if inside != runs else runs,
         others=tuple(found.get("other", ())))
 

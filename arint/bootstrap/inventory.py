@@ -276,10 +276,14 @@ def _settings_mistakes(settings: Settings, path: tuple[str, ...]) -> Iterator[Mi
         folder = getattr(settings, field)
         if folder is not None and (not _FOLDER.fullmatch(folder) or ".." in folder.split("/")):
             yield Mistake((*path, field), f"{folder!r} is no folder", "an absolute path of letters, digits, . _ -")
+    yield from _wish_mistakes(settings, path)
     for index, hop in enumerate(hops(settings.jump)):
         if hop_parts(hop) is None:
-            where = (*path, "jump", index) if isinstance(settings.jump, list) else (*path, "jump")
-            yield Mistake(where, f"{hop!r} is no machine to jump over", "user@host:port")
+            inner: tuple[int, ...] = (index,) if isinstance(settings.jump, list) else ()
+            yield Mistake((*path, "jump", *inner), f"{hop!r} is no machine to jump over", "user@host:port")
+
+
+def _wish_mistakes(settings: Settings, path: tuple[str, ...]) -> Iterator[Mistake]:
     for key, value in (settings.labels or {}).items():
         if not _LABEL_KEY.fullmatch(key) or not _LABEL_KEY.fullmatch(value):
             yield Mistake((*path, "labels", key), f"{key}={value} is no label", "letters, digits, and - _ . between")

@@ -124,7 +124,7 @@ def phase_of(effect: Effect) -> Phase:
     return _PHASE[type(effect)]
 
 
-def told(effect: Effect) -> str:
+def told(effect: Effect) -> str:  # noqa: PLR0911 - a line a kind
     """One line for a person."""
     match effect:
         case Upload(archive=archive, size=size, to=to):

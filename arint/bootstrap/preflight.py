@@ -21,12 +21,11 @@ def problems(target: Target) -> list[str]:
             *_ports(target)]
 
 
-def refuse(target: Target) -> None:
+def refuse(node: str, found: list[str]) -> None:
     """Raise NotValidError with every problem; return where there is none."""
-    found = problems(target)
     if found:
         count = "1 problem" if len(found) == 1 else f"{len(found)} problems"
-        raise NotValidError(f"{count}; nothing was changed there", problems=found, where=target.host.node)
+        raise NotValidError(f"{count}; nothing was changed there", problems=found, where=node)
 
 
 def _platform(target: Target) -> Iterator[str]:

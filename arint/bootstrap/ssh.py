@@ -102,9 +102,7 @@ class Remote:
         try:
             out = _whole(channel, deadline)
             reader.join(max(0.0, deadline - time.monotonic()))
-            if not channel.status_event.wait(max(0.0, deadline - time.monotonic())):
-                raise TimeoutError
-            code = channel.recv_exit_status()
+            code = _code(channel, deadline)
         except TimeoutError:
             raise TimedOutError(f"`{words[0]}` did not end within {timeout:g} seconds", where=self.host.node,
                                 remedy="look at that machine, then run the same again") from None
@@ -167,11 +165,7 @@ def connect(host: Host, known: KnownHosts, passwords: Passwords) -> Remote:
         way = _way(host.host, host.port, host.user, host.key, host)
         sock = None
         for hop in way.jump:
-            parts = hop_parts(hop)
-            if parts is None:
-                raise NotValidError(f"{hop!r} is no machine to jump over", where=host.place or host.node)
-            over = _way(parts[1], parts[2], parts[0], host.key, host)
-            clients.append(_login(over, host, known, passwords, sock))
+            clients.append(_login(_hop(hop, host), host, known, passwords, sock))
             sock = clients[-1]
         clients.append(_login(way, host, known, passwords, sock))
     except BaseException:
@@ -179,6 +173,13 @@ def connect(host: Host, known: KnownHosts, passwords: Passwords) -> Remote:
             client.close()
         raise
     return Remote(host, clients, way.user)
+
+
+def _hop(hop: str, host: Host) -> Way:
+    parts = hop_parts(hop)
+    if parts is None:
+        raise NotValidError(f"{hop!r} is no machine to jump over", where=host.place or host.node)
+    return _way(parts[1], parts[2], parts[0], host.key, host)
 
 
 def _way(name: str, port: int, user: str, key: str, host: Host) -> Way:
@@ -243,7 +244,6 @@ def _authenticate(client: SSHClient, way: Way, host: Host, passwords: Passwords,
     who = f"{way.user}@{way.host}"
     try:
         _open(client, way, over, **options)
-        return
     except paramiko.PasswordRequiredException:
         phrase = passwords.get(host.passphrase or "ask", f"passphrase of {', '.join(keys) or 'the key'}")
         if phrase is None:
@@ -259,6 +259,8 @@ def _authenticate(client: SSHClient, way: Way, host: Host, passwords: Passwords,
             return
     except paramiko.AuthenticationException:
         pass
+    else:
+        return
     source: Password = host.password or "ask"
     password = passwords.get(source, f"password of {who}")
     if password is None:
@@ -302,7 +304,8 @@ def _ended(host: Host) -> UnreachableError:
 
 
 def _whole(channel: Channel, deadline: float) -> bytes:
-    parts, size = [], 0
+    parts: list[bytes] = []
+    size = 0
     while True:
         channel.settimeout(max(0.01, deadline - time.monotonic()))
         part = channel.recv(_PART)
@@ -312,6 +315,12 @@ def _whole(channel: Channel, deadline: float) -> bytes:
         if size > LARGEST_OUTPUT:
             raise ArintError(f"a command printed more than {LARGEST_OUTPUT} bytes")
         parts.append(part)
+
+
+def _code(channel: Channel, deadline: float) -> int:
+    if not channel.status_event.wait(max(0.0, deadline - time.monotonic())):
+        raise TimeoutError
+    return channel.recv_exit_status()
 
 
 def _drain(channel: Channel, into: list[bytes]) -> None:
