@@ -21,6 +21,8 @@ from arint.meters import families
 from arint.meters.meter import MOST_SERIES, OTHER, SECONDS, Counter, Gauge, Histogram
 from arint.plugins import Plugin, Transport, formats, installed, step_types
 from arint.resources.kinds import KINDS
+from arint.security import permissions
+from arint.store.keys import Keys
 from docs import examples
 from docs.fields import doc, inner, spec_words, table
 from nodeagent import measuring
@@ -290,9 +292,40 @@ def _metric(name: str, kind: str, told: str, labels: tuple[str, ...]) -> str:
     return f"| `{name}` | {kind} | {', '.join(f'`{label}`' for label in labels)} | {told} |"
 
 
+def permissions_page() -> str:
+    """Who may do what in the engines."""
+    keys = Keys("CLUSTER")
+    agent = permissions.agent_role(keys)
+    parts = [HEAD.format(title="Permissions in etcd and on the bus"), (
+        "Each certificate names its holder: `IDENTITY@NODE` for what runs on a node, `user@NAME` for a person. etcd "
+        "and NATS let in whom they know by that name and by no password, and ask this table what they may do. "
+        "[How to look after certificates](../how-to/certificates.md).\n"),
+        "## In etcd\n",
+        f"`etcd-admin@NODE` has etcd's role `{permissions.ROOT}` and may do all. `etcd-agent@NODE` has the role "
+        f"`{agent.name}`: it {agent.why}. A name that ends in a slash is all keys that begin with it.\n",
+        "| key | agent |\n|---|---|"]
+    for key in sorted({*agent.reads, *agent.writes, keys.head, keys.sets_prefix, keys.resources_prefix, keys.ring,
+                       keys.users_prefix, keys.known_users_prefix}):
+        reads = "reads" if any(key.startswith(prefix) for prefix in agent.reads) else ""
+        writes = "writes" if any(key.startswith(prefix) for prefix in agent.writes) else ""
+        parts.append(f"| `{key}` | {', '.join(filter(None, (reads, writes))) or 'nothing'} |")
+    parts.append("\n## On the bus\n")
+    for role in (permissions.worker_role(), permissions.agent_bus_role(), permissions.admin_role(),
+                 permissions.user_role("NAME")):
+        lists = {"publishes on": role.publish, "but not on": role.publish_not, "listens on": role.subscribe,
+                 "but not to": role.subscribe_not}
+        parts.append(f"### {permissions.common_name_of('NAME') if role.name == 'user' else f'{role.name}@NODE'}\n\n"
+                     f"{role.why[0].upper()}{role.why[1:]}.\n")
+        parts += [f"- {word}: {', '.join(f'`{subject}`' for subject in subjects)}"
+                  for word, subjects in lists.items() if subjects]
+        parts.append("")
+    return "\n".join(parts).rstrip() + "\n"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "kinds.md": kinds_page, "steps.md": steps_page, "formats.md": formats_page, "plugins.md": plugins_page,
     "errors.md": errors_page, "sdk.md": sdk_page, "metrics.md": metrics_page,
+    "permissions.md": permissions_page,
 }
 """The generated pages; cli.md is written by `python -m arintctl.reference`."""
 

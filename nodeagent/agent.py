@@ -6,9 +6,9 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -27,9 +27,8 @@ from arint.store.connection import Etcd, Tls
 from arint.store.election import Election
 from arint.store.keys import Keys
 from arint.store.lease import Lease
-from arint.store.upkeep import Upkeep
 from arint.version import VERSION
-from nodeagent import helper, logs, measuring
+from nodeagent import helper, logs, measuring, permitting
 from nodeagent.backing_up import Backups
 from nodeagent.bell import Bell
 from nodeagent.control_socket import ControlSocket, Follow, Logs, Query, Question
@@ -43,6 +42,7 @@ from nodeagent.placing import Placing
 from nodeagent.source import Source
 from nodeagent.status import agent_status, elsewhere, given_up, instance_status, served_by_all, working_nodes
 from nodeagent.sweeping import Sweeper
+from nodeagent.upkeep import Caretaker
 from nodeagent.views import Views
 
 log = logging.getLogger(__name__)
@@ -50,9 +50,6 @@ log = logging.getLogger(__name__)
 WORKER_COMMAND = (sys.executable, "-m", "arint.runtime")
 NATS_INTERVAL = 15.0
 """Seconds between probes of a broker that works: each is a short process (`nodeagent.probing`)."""
-UPKEEP = 60.0
-"""Seconds between looks at etcd's members, by the node that leads."""
-UPKEEP_IN_TROUBLE = 10.0
 _FIRST_ANSWER = 0.5
 _TRY_AGAIN = 1.0
 _HOLD = 0.5
@@ -80,7 +77,7 @@ class Agent:
         self._placing: Placing | None = None
         self._assigned_at = 0
         self._held_by_lease: list[str] = []
-        self._trouble = ""
+        self._caretaker = Caretaker(home, self._config)
         self._settled = 0
         self._served = 0
         self._error = ""
@@ -173,15 +170,21 @@ class Agent:
                                                          self._standing), name="register")
                     tasks.create_task(self._lead_at_times(Election(
                         etcd, keys.election_prefix("placement"), lease, config.node.encode())), name="placement")
+                    if config.is_server:
+                        tasks.create_task(self._look_after_etcd(Election(
+                            etcd, keys.election_prefix("upkeep"), lease, config.node.encode())), name="upkeep")
 
             async with asyncio.TaskGroup() as tasks:
                 for view in views.all:
                     tasks.create_task(self._bell.ring_with(view), name=f"bell {view.prefix}")
                 tasks.create_task(keep_membership(membership, work), name="membership")
                 tasks.create_task(self._remember_servers(views), name="servers")
-                tasks.create_task(self._let_people_in(views), name="people")
                 tasks.create_task(neighbours.write_down(), name="directory")
                 tasks.create_task(self._keep_crew(views, source, membership), name="crew")
+                if self._nats is not None:
+                    tasks.create_task(permitting.keep_permissions(self._home, config), name="permissions")
+                    tasks.create_task(permitting.keep_letting_in(self._nats, self._engines[1].ready, views, self._bell),
+                                      name="bus users")
                 tasks.create_task(Sweeper(self._home, etcd, config.cluster, views).run(), name="sweeper")
                 tasks.create_task(self._backups.run(), name="backups")
 
@@ -211,20 +214,6 @@ class Agent:
                 await asyncio.to_thread(self._home.save, self._config)
                 log.info("servers of the cluster: %s", ", ".join(sorted(members)))
 
-    async def _let_people_in(self, views: Views) -> None:
-        """Have this node's broker let in the cluster's users, and cut off those who are no more."""
-        since = -1
-        while self._nats is not None:
-            since = await views.people.wait_changed(since)
-            await self._engines[1].ready.wait()
-            try:
-                if await asyncio.to_thread(self._nats.let_in, views.people.snapshot):
-                    log.info("the broker lets in %d users", len(views.people.snapshot))
-            except OSError as error:
-                log.warning("the broker's users: %s", error.strerror)
-                since = -1
-                await asyncio.sleep(_TRY_AGAIN)
-
     async def _open_views(self, etcd: Etcd, keys: Keys, open_: AsyncExitStack) -> Views:
         while True:
             try:
@@ -239,27 +228,13 @@ class Agent:
         while True:
             await election.campaign()
             log.info("this node leads: token %d", election.token)
-            async with asyncio.TaskGroup() as tasks:
-                duties = (tasks.create_task(self._placing.lead(election)), tasks.create_task(self._look_after_etcd()))
-                await election.wait_lost()
-                for duty in duties:
-                    duty.cancel()
+            await _while_elected(election, self._placing.lead(election))
 
-    async def _look_after_etcd(self) -> None:
-        """Now and then, while this node leads; until cancelled."""
-        upkeep = Upkeep(self._etcd)
-        try:
-            while True:
-                try:
-                    trouble = await upkeep.once()
-                except ArintError as error:
-                    trouble = f"etcd could not be looked after: {error}"
-                if trouble and trouble != self._trouble:
-                    log.warning("%s", trouble)
-                self._trouble = trouble
-                await asyncio.sleep(UPKEEP if not trouble else UPKEEP_IN_TROUBLE)
-        finally:
-            self._trouble = ""
+    async def _look_after_etcd(self, election: Election) -> None:
+        """Stand for election among the servers, and look after etcd while elected."""
+        while True:
+            await election.campaign()
+            await _while_elected(election, self._caretaker.run())
 
     async def _hold_singletons(self, lease: Lease) -> None:
         """Tell them of every keepalive that came back, until cancelled."""
@@ -330,7 +305,7 @@ class Agent:
         return agent_status(self._config, VERSION, engines, sorted(instances, key=lambda one: one.instance),
                             change_set=self._change_set(), member=member,
                             drained=record is not None and bool(record.drain),
-                            error=self._error or self._trouble or self._backups.error,
+                            error=self._error or self._caretaker.trouble or self._backups.error,
                             metrics=self._metrics.url, limits=self._crew.limits)
 
     def _cluster(self) -> AgentStatus:
@@ -395,6 +370,13 @@ class Agent:
 
 class _Stopped(Exception):
     """Somebody asked the agent to stop."""
+
+
+async def _while_elected(election: Election, duty: Coroutine[Any, Any, Any]) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        doing = tasks.create_task(duty)
+        await election.wait_lost()
+        doing.cancel()
 
 
 async def _until_lost(lease: Lease) -> None:

@@ -19,7 +19,7 @@ from arint.security.ca import ensure_pki
 from tests.databases import DatabaseServer, MariaServer, Missing, PostgresServer, started
 from tests.lab.lab import Lab
 from tests.lab.rootfs import rootfs
-from tests.servers import EtcdServer, NatsServer, Server, etcd_members
+from tests.servers import EtcdServer, NatsServer, Server, etcd_members, node_config
 
 S = TypeVar("S", bound=Server)
 
@@ -34,8 +34,10 @@ settings.load_profile("arint")
 
 @pytest.fixture(scope="session")
 def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the two CAs and every identity."""
+    """A folder with the two CAs and every identity of the node n1."""
     home = Home(tmp_path_factory.mktemp("pki-home"))
+    home.make_folders()
+    home.save(node_config("n1"))
     ensure_pki(home)
     return home.pki
 

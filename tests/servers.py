@@ -16,7 +16,7 @@ from typing import Any
 
 from arint.engines.etcd import etcd_argv
 from arint.engines.find import find_etcd, find_nats
-from arint.engines.nats import ask_jetstream, nats_config
+from arint.engines.nats import Known, ask_jetstream, nats_config
 from arint.home import Home, NodeConfig, Pem
 from arint.ports import Ports, free_port
 
@@ -145,7 +145,7 @@ class NatsServer(Server):
         self.home = prepared_home(folder, pki)
         self.tls = tls
         self.config = node_config("n1", fsync=fsync)
-        settings = nats_config(self.home, self.config, max_file_store=max_file_store, people=people)
+        settings = nats_config(self.home, self.config, max_file_store=max_file_store, known=Known(users=people))
         if not tls:
             del settings["tls"], settings["authorization"]
         settings.update(options or {})
@@ -170,6 +170,16 @@ class NatsServer(Server):
     async def ask(self) -> None:
         async with asyncio.timeout(1.0):  # one of several does not answer until they have a leader
             await ask_jetstream("127.0.0.1", self.port, self.pem("agent"))
+
+    def reload(self, settings: dict[str, Any]) -> None:
+        """Have it read these settings, and return when it has."""
+        before = self.log.read_text().count("Reloaded server configuration")
+        self.configure(settings)
+        os.kill(self.pid, signal.SIGHUP)
+        deadline = time.monotonic() + READY_TIMEOUT
+        while self.log.read_text().count("Reloaded server configuration") == before:
+            assert time.monotonic() < deadline, self.log.read_text()[-2000:]
+            time.sleep(0.02)
 
     def lame_duck(self) -> None:
         """SIGUSR2; it ends once its clients have gone."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import signal
-from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -32,6 +32,13 @@ class Routes(msgspec.Struct, frozen=True):
     others: tuple[str, ...]
 
 
+class Known(msgspec.Struct, frozen=True):
+    """Whom the broker lets in: what runs on these nodes, and these users."""
+
+    nodes: tuple[str, ...] = ()
+    users: tuple[str, ...] = ()
+
+
 class Nats(Engine):
     """The broker of `home`, as `config` says."""
 
@@ -42,7 +49,9 @@ class Nats(Engine):
         self._home = home
         self._config = config
         self._file = home.nats / "nats.conf"
-        self._people_file = home.nats / "people.json"
+        self._known_file = home.nats / "known.json"
+        self.known = _read_known(self._known_file)
+        """Whom it lets in; those of its last run, until `let_in` says otherwise."""
         environment = {
             "GOMAXPROCS": str(processors()),
             # Without it, reading much of a big stream once takes the server to a gigabyte for good.
@@ -69,26 +78,20 @@ class Nats(Engine):
             return True
         return await self.process.stop(grace / 2)
 
-    def let_in(self, people: Iterable[str]) -> bool:
-        """From now on these users, and no others, beside what runs on nodes; who is not among them is cut off.
+    def let_in(self, known: Known) -> bool:
+        """Let in whoever is `known`, and this node, from now on; others are cut off at once. Whether that is news.
 
-        The running broker reads its configuration again. Whether that was news. Raises OSError.
+        The running broker reads its configuration again; call it when it is ready, since before it would end by it.
         """
-        names = sorted(set(people))
-        if names == self._people():
+        self.known = known
+        before = self._file.read_bytes()
+        room = msgspec.json.decode(before)["jetstream"]["max_file_store"]  # fixed until it is started anew
+        if self._rendered(room) == before:
             return False
-        room = msgspec.json.decode(self._file.read_bytes())["jetstream"]["max_file_store"]  # fixed while it runs
-        write_private(self._people_file, msgspec.json.encode(names))
-        self._write(room)
+        write_private(self._known_file, msgspec.json.encode(known))
+        write_private(self._file, self._rendered(room))
         self.process.send(signal.SIGHUP)
         return True
-
-    def _people(self) -> list[str]:
-        """Whom it let in last: known at a start before etcd can be asked."""
-        try:
-            return msgspec.json.decode(self._people_file.read_bytes(), type=list[str])
-        except (OSError, msgspec.MsgspecError):
-            return []
 
     async def _lame_duck(self, grace: float) -> bool:
         self.process.send(signal.SIGUSR2)
@@ -103,20 +106,28 @@ class Nats(Engine):
         store = self._home.nats / "store"
         store.mkdir(mode=0o700, exist_ok=True)
         room = disk_used(store) + int(_DISK_SHARE * disk_free(store))
-        self._write(max(_LEAST_STORE, room))
+        write_private(self._file, self._rendered(max(_LEAST_STORE, room)))
 
-    def _write(self, room: int) -> None:
-        config = nats_config(self._home, self._config, max_file_store=room, people=self._people())
-        write_private(self._file, msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n")
+    def _rendered(self, room: int) -> bytes:
+        config = nats_config(self._home, self._config, max_file_store=room, known=self.known)
+        return msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n"
 
 
-def nats_config(home: Home, config: NodeConfig, *, max_file_store: int, people: Iterable[str] = (),
+def _read_known(file: Path) -> Known:
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Known)
+    except (OSError, msgspec.MsgspecError):
+        return Known()
+
+
+def nats_config(home: Home, config: NodeConfig, *, max_file_store: int, known: Known | None = None,
                 routes: Routes | None = None) -> dict[str, Any]:
-    """The server's configuration; its format takes JSON. `max_file_store` is in bytes; `people`: users let in.
+    """The server's configuration; its format takes JSON. `max_file_store` is in bytes, `known` who is let in.
 
     With `routes` it is one of several brokers. A broker alone never has them: it would wait for another for ever
     before it stores anything (docs/decisions/0030).
     """
+    known = known or Known()
     pem = home.identity("nats-server")
     jetstream: dict[str, Any] = {
         "store_dir": str(home.nats / "store"),
@@ -140,7 +151,7 @@ def nats_config(home: Home, config: NodeConfig, *, max_file_store: int, people: 
         "jetstream": jetstream,
         "tls": {"cert_file": pem.certificate, "key_file": pem.key, "ca_file": pem.ca, "verify_and_map": True,
                 "timeout": 5, "min_version": "1.3"},
-        "authorization": {"users": bus_users(people)},
+        "authorization": {"users": bus_users({*known.nodes, config.node}, known.users)},
         "max_payload": MAX_PAYLOAD,
         "write_deadline": "10s",
         "ping_interval": "20s",

@@ -103,6 +103,7 @@ async def admit(link: Link, wanted: JoinRequest) -> JoinDocument:
     """
     from arint.security.requests import read_cas, sign_requests
     from arint.security.sealing import ring_file
+    from arint.store.access import admit_node
 
     asked, config = wanted.asked, link.config
     _check(asked)
@@ -112,9 +113,10 @@ async def admit(link: Link, wanted: JoinRequest) -> JoinDocument:
     if asked.cluster != config.cluster:
         raise NotValidError(f"the request is for the cluster {asked.cluster}, and this is {config.cluster}",
                             where=asked.node, remedy="ask a server of that cluster")
-    certificates = sign_requests(link.home, wanted.requests, (asked.host, "127.0.0.1", "localhost"))
+    certificates = sign_requests(link.home, wanted.requests, asked.node)
     etcd = await link.etcd()
     await _record(etcd, wanted, config.cluster)
+    await admit_node(etcd, config.cluster, asked.node)
     members = {config.node: Member(config.host, config.ports), **config.members}
     return JoinDocument(release=VERSION, asked=asked, ports=wanted.ports, fsync=config.fsync, members=members,
                         cas=read_cas(link.home), certificates=certificates, ring=ring_file(link.home).read_text())
@@ -145,10 +147,11 @@ def join(home: Home, document: JoinDocument) -> Joined:
 
 @administrative("administrator")
 async def forget(link: Link, node: str) -> None:
-    """Remove a node from the cluster's records; what it runs is placed elsewhere.
+    """Remove a node from the cluster's records, and let it in no more; what it runs is placed elsewhere.
 
     Raises NotFoundError, or ConflictError for a node that lives, or the server by which this is done.
     """
+    from arint.store.access import dismiss_node
     from arint.store.keys import Keys
     from arint.store.transactions import absent, delete, mod_revision_is
 
@@ -163,6 +166,7 @@ async def forget(link: Link, node: str) -> None:
     if not result.succeeded:
         raise ConflictError("the node lives", where=node,
                             remedy=f"arintctl node drain {node}, then stop its agent: arintctl down, on that machine")
+    await dismiss_node(etcd, node)
 
 
 def _check(asked: Asked) -> None:

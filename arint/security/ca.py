@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from arint.errors import NotFoundError, NotValidError
 from arint.home import Home, write_private
+from arint.security.permissions import identity_on
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -47,17 +48,19 @@ IDENTITIES = (
 
 
 def ensure_pki(home: Home, hosts: Sequence[str] = ("127.0.0.1", "localhost")) -> list[str]:
-    """Make what is missing and renew what is about to expire; idempotent.
+    """Make what is missing, renew what is about to expire or bears another name than this node's; idempotent.
 
     `hosts` are the names and addresses that the servers answer to. Returns the names of what was written, so that the
     caller knows whom to restart. Raises NotValidError if a CA has lost its key.
     """
+    node = home.load().node if home.exists else ""
     home.pki.mkdir(parents=True, exist_ok=True, mode=0o700)
     written = [name for name in CAS if _ensure_ca(home.pki, name)]
     for identity in IDENTITIES:
         ca = Path(home.identity(identity.name).ca).stem
-        if ca in written or not _is_good(home.pki, identity, ca, hosts):
-            _issue(home.pki, identity, ca, hosts)
+        if ca in written or not _is_good(home.pki, identity, ca, hosts, node):
+            issue(home.pki, ca, identity_on(identity.name, node), home.pki, identity.name,
+                  hosts=hosts if identity.serves else ())
             written.append(identity.name)
     return written
 
@@ -89,35 +92,27 @@ def _make_ca(name: str) -> tuple[x509.Certificate, EllipticCurvePrivateKey]:
     return builder.sign(key, hashes.SHA256()), key
 
 
-def _issue(pki: Path, identity: Identity, ca_name: str, hosts: Sequence[str]) -> None:
+def issue(pki: Path, ca_name: str, common: str, folder: Path, file: str, *, days: int | None = None,
+          hosts: Sequence[str] = ()) -> None:
+    """A key and its certificate by the CA in `pki`, as `folder`/`file`.key and .pem; else as `sign`."""
     key = new_key()
-    _write_pair(pki, identity.name, sign(pki, identity, ca_name, key.public_key(), hosts), key)
+    _write_pair(folder, file, sign(pki, ca_name, common, key.public_key(), days=days, hosts=hosts), key)
 
 
-def sign(pki: Path, identity: Identity, ca_name: str, public_key: EllipticCurvePublicKey,
-         hosts: Sequence[str], days: int = 0) -> x509.Certificate:
-    """A certificate of the CA in `pki` for who holds the key to `public_key`; `days`: how long, 0 as our own.
+def sign(pki: Path, ca_name: str, common: str, public_key: EllipticCurvePublicKey, *, days: int | None = None,
+         hosts: Sequence[str] = ()) -> x509.Certificate:
+    """A certificate of the CA in `pki` for who holds the key to `public_key`; it serves where `hosts` are given.
 
-    Raises NotFoundError where the CA's key is not there, NotValidError where it is no elliptic curve key.
+    Raises NotFoundError where the CA's key is not here, NotValidError where it is no elliptic curve key.
     """
     from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives import hashes
     from cryptography.x509.oid import ExtendedKeyUsageOID
 
-    try:
-        ca = x509.load_pem_x509_certificate((pki / f"{ca_name}.pem").read_bytes())
-        ca_key = serialization.load_pem_private_key((pki / f"{ca_name}.key").read_bytes(), password=None)
-    except FileNotFoundError as error:
-        raise NotFoundError("this home does not hold the CA's key", where=str(error.filename),
-                            remedy="do this on a node with the role server") from None
-    if not isinstance(ca_key, ec.EllipticCurvePrivateKey):
-        raise NotValidError("the CA's private key is no elliptic curve key", where=str(pki / f"{ca_name}.key"))
-    usages = [ExtendedKeyUsageOID.CLIENT_AUTH]
-    if identity.serves:
-        usages.append(ExtendedKeyUsageOID.SERVER_AUTH)
+    ca, ca_key = _load_ca(pki, ca_name)
+    usages = [ExtendedKeyUsageOID.CLIENT_AUTH, *([ExtendedKeyUsageOID.SERVER_AUTH] if hosts else [])]
     builder = (
-        _builder(identity.name, days or LEAF_DAYS)
+        _builder(common, days or LEAF_DAYS)
         .issuer_name(ca.subject)
         .public_key(public_key)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -125,13 +120,29 @@ def sign(pki: Path, identity: Identity, ca_name: str, public_key: EllipticCurveP
         .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
     )
-    if identity.serves:
+    if hosts:
         builder = builder.add_extension(x509.SubjectAlternativeName(_general_names(hosts)), critical=False)
     return builder.sign(ca_key, hashes.SHA256())
 
 
-def _is_good(pki: Path, identity: Identity, ca_name: str, hosts: Sequence[str]) -> bool:
-    """Whether the certificate is there, is its CA's and its key's, names all hosts, and is not about to expire."""
+def _load_ca(pki: Path, name: str) -> tuple[x509.Certificate, EllipticCurvePrivateKey]:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    try:
+        certificate = x509.load_pem_x509_certificate((pki / f"{name}.pem").read_bytes())
+        key = serialization.load_pem_private_key((pki / f"{name}.key").read_bytes(), password=None)
+    except FileNotFoundError as error:
+        raise NotFoundError("the CA is not in this home", where=str(error.filename),
+                            remedy="do it on a node with the role server") from None
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise NotValidError("the CA's private key is no elliptic curve key", where=str(pki / f"{name}.key"))
+    return certificate, key
+
+
+def _is_good(pki: Path, identity: Identity, ca_name: str, hosts: Sequence[str], node: str) -> bool:
+    """Whether the certificate is there, is its CA's, its key's and this node's, names all hosts, and has long to go."""
     from cryptography import x509
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives import serialization
@@ -144,6 +155,8 @@ def _is_good(pki: Path, identity: Identity, ca_name: str, hosts: Sequence[str]) 
     except (OSError, ValueError, TypeError, InvalidSignature):
         return False
     if certificate.public_key() != key.public_key() or certificate.not_valid_after_utc - _now() < RENEW_BEFORE:
+        return False
+    if certificate.subject != _name(identity_on(identity.name, node)):
         return False
     if not identity.serves:
         return True

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from arint.errors import NotValidError
 from arint.home import Home, write_private
-from arint.security.ca import CAS, IDENTITIES, Identity, new_key, sign
+from arint.security.ca import CAS, new_key, sign
+from arint.security.permissions import identity_on
 
 WORKER_IDENTITIES = ("etcd-agent", "agent", "worker")
 """Who talks on a node without engines."""
@@ -32,8 +33,8 @@ def make_requests(home: Home) -> dict[str, str]:
     return found
 
 
-def sign_requests(home: Home, requests: Mapping[str, str], hosts: Sequence[str]) -> dict[str, str]:
-    """The certificates (PEM) by the CAs of this home, for the identities of a node without engines and no others.
+def sign_requests(home: Home, requests: Mapping[str, str], node: str) -> dict[str, str]:
+    """The certificates (PEM) of `node` by the CAs of this home: the identities of one without engines, and no others.
 
     What a request says of itself is not taken over: only its key counts. Raises NotValidError for one that is not
     whole, or asks for another identity; NotFoundError where this home holds no CA key.
@@ -56,7 +57,7 @@ def sign_requests(home: Home, requests: Mapping[str, str], hosts: Sequence[str])
             raise NotValidError("the request for a certificate is not whole", where=name,
                                 remedy="make it again on the node")
         ca = Path(home.identity(name).ca).stem
-        certificate = sign(home.pki, _identity(name), ca, key, hosts)
+        certificate = sign(home.pki, ca, identity_on(name, node), key)
         found[name] = certificate.public_bytes(serialization.Encoding.PEM).decode()
     return found
 
@@ -91,7 +92,3 @@ def take_certificates(home: Home, cas: Mapping[str, str], certificates: Mapping[
         write_private(home.pki / f"{name}.pem", pem.encode())
     for name, pem in certificates.items():
         write_private(Path(home.identity(name).certificate), pem.encode())
-
-
-def _identity(name: str) -> Identity:
-    return next(one for one in IDENTITIES if one.name == name)

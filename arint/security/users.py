@@ -44,6 +44,6 @@ def sign(home: Home, name: str, request: str, days: int) -> Certificate:
     key = asked.public_key()
     if not asked.is_signature_valid or not isinstance(key, ec.EllipticCurvePublicKey):
         raise NotValidError("the request is not signed by its own key, or that is no elliptic curve key")
-    certificate = ca.sign(home.pki, ca.Identity(common_name_of(name), serves=False), "cluster-ca", key, (), days)
+    certificate = ca.sign(home.pki, "cluster-ca", common_name_of(name), key, days=days)
     pem = certificate.public_bytes(serialization.Encoding.PEM).decode()
     return Certificate(pem, f"{certificate.serial_number:x}", certificate.not_valid_after_utc.timestamp())

@@ -12,7 +12,7 @@ from aetcd import rpc
 
 from arint.errors import ArintError
 from arint.store.endpoints import REQUIRE_LEADER, Endpoint, Endpoints, Tls
-from arint.store.failures import failure, transient
+from arint.store.failures import failure, permissions_changed, transient
 from arint.store.transactions import (
     Compare,
     KeyValue,
@@ -160,9 +160,12 @@ class Etcd:
             try:
                 return await ask(endpoint, left if write else self._share(left))
             except grpc.aio.AioRpcError as error:
-                if transient(error.code()):
+                refused = permissions_changed(error)
+                if transient(error.code()) and not refused:
                     self.endpoints.failed(endpoint)
-                if write or not transient(error.code()) or clock() + _PAUSE >= deadline:
+                if refused and clock() + _PAUSE < deadline:
+                    pass
+                elif write or not transient(error.code()) or clock() + _PAUSE >= deadline:
                     raise failure(error, f"etcd {endpoint.address}", write=write) from error
             await asyncio.sleep(_PAUSE)
 

@@ -60,6 +60,7 @@ class Endpoint:
         self.watch: Any = rpc.WatchStub(self.channel)
         self.maintenance: Any = rpc.MaintenanceStub(self.channel)
         self.cluster: Any = rpc.ClusterStub(self.channel)
+        self.auth: Any = rpc.AuthStub(self.channel)
 
     async def connected(self, timeout: float) -> bool:
         """Whether it is connected within `timeout` seconds; False at once where it is refused.

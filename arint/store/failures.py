@@ -51,6 +51,12 @@ def transient(code: StatusCode) -> bool:
                          StatusCode.UNKNOWN, StatusCode.INTERNAL))
 
 
+def permissions_changed(error: Any) -> bool:
+    """Whether the call was refused, and nothing done, only because users or roles changed meanwhile: ask again."""
+    detail = error.details() or ""
+    return "revision of auth store is old" in detail or "auth: revision in header is old" in detail
+
+
 def failure(error: Any, where: str, *, write: bool) -> ArintError:
     """Our error for what gRPC raised (an AioRpcError)."""
     code, detail = error.code(), error.details() or ""

@@ -44,6 +44,7 @@ class Keys:
         self.near_prefix = f"{self.shared}near/"
         self.rollouts_prefix = f"{self.shared}rollouts/"
         self.owners_prefix = f"{self.shared}owners/"
+        self.elections_prefix = f"{self.shared}elections/"
         self.secrets_prefix = f"{self.restricted}secrets/"
         self.ring = f"{self.restricted}ring"
         """The id of the key that seals secrets now."""
@@ -117,7 +118,7 @@ class Keys:
 
     def election_prefix(self, name: str) -> str:
         """The candidates of an election."""
-        return f"{self.shared}elections/{_part(name)}/"
+        return f"{self.elections_prefix}{_part(name)}/"
 
 
 def candidate(election_prefix: str, lease: int) -> str:

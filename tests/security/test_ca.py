@@ -11,7 +11,8 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
 from arint.errors import NotValidError
-from arint.home import Home
+from arint.home import Home, NodeConfig
+from arint.ports import Ports
 from arint.security import ca
 from arint.security.ca import CAS, IDENTITIES, ensure_pki
 
@@ -115,3 +116,13 @@ def test_killed_between_key_and_certificate(home: Home) -> None:
     assert "cluster-ca" in written
     assert "worker" in written
     assert "etcd-agent" not in written
+
+
+def test_names_say_which_node_it_is(home: Home) -> None:
+    """A home of before, whose certificates bear no node, gets new ones."""
+    ensure_pki(home)
+    home.save(NodeConfig(version="test", cluster="test", node="n1", created=0.0, ports=Ports()))
+    assert ensure_pki(home) == [identity.name for identity in IDENTITIES]
+    assert ensure_pki(home) == []
+    subject = load(home.identity("worker").certificate).subject
+    assert subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)[0].value == "worker@n1"

@@ -13,6 +13,11 @@ def test_what_agents_may_not_read_sorts_first():
     assert max(hidden) < KEYS.restricted + "~" < KEYS.shared < KEYS.head
 
 
+def test_what_agents_may_read_of_the_restricted_sorts_last_there():
+    """etcd below 3.5.33 leaks watches upwards from what may be read: above stand the users' roles, and no secret."""
+    assert max(KEYS.audit_head("log"), KEYS.ring) < KEYS.secrets_prefix < KEYS.users_prefix
+
+
 def test_numbers_sort_as_numbers():
     assert KEYS.change_set(9) < KEYS.change_set(10) < KEYS.change_set(11_000)
 
