@@ -89,10 +89,10 @@ def complete_user(ctx: typer.Context, incomplete: str) -> list[str]:
 def complete_instance(ctx: typer.Context, incomplete: str) -> list[str]:
     """Instances, and the engines."""
     async def names(link: Link) -> list[str]:
-        from arint.operations.standing import node_status
+        from arint.operations.standing import standing
 
-        status = await node_status(link, within=_WITHIN)
-        return [item.instance for item in status.instances] + [engine.name for engine in status.engines]
+        status = await standing(link, within=_WITHIN)
+        return sorted({item.instance for item in status.instances} | {engine.name for engine in status.engines})
 
     return _starting([*_asked(ctx, names), "agent"], incomplete)
 

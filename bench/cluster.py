@@ -42,7 +42,7 @@ def measure(runs: int) -> list[Figure]:
 def _memory(home: str) -> list[Figure]:
     told = subprocess.run([str(ARINTCTL), "status", "-o", "json", "--home", home], check=True, capture_output=True)
     status: dict[str, Any] = msgspec.json.decode(told.stdout)
-    pids = {"agent": status["pid"]} | {one["name"]: one["pid"] for one in status["engines"]} \
+    pids = {"agent": status["nodes"][0]["pid"]} | {one["name"]: one["pid"] for one in status["engines"]} \
         | {one["instance"]: one["pid"] for one in status["instances"]}
     used = {name: memory_mib(pid) for name, pid in pids.items()}
     rss, pss = (sum(each[index] for each in used.values()) for index in (0, 1))

@@ -19,7 +19,7 @@ from arint.engines.nats import Nats
 from arint.errors import ArintError
 from arint.home import Home, Member
 from arint.meters import exposition
-from arint.operations.agent import AgentStatus, Contracts, LogLine
+from arint.operations.agent import AgentStatus, Contracts, LogPiece, Printed
 from arint.registry.records import NodeRecord
 from arint.resources.versions import version_of
 from arint.runtime.control import BusSettings
@@ -53,7 +53,8 @@ NATS_INTERVAL = 15.0
 _FIRST_ANSWER = 0.5
 _TRY_AGAIN = 1.0
 _HOLD = 0.5
-_LONGEST_LOG_QUESTION = 100_000
+_MOST_LOG_LINES = 100_000
+_LONGEST_LOG_ANSWER = 512 * 1024
 
 
 class Agent:
@@ -314,7 +315,8 @@ class Agent:
         if views is None:
             return status
         instances = sorted([*status.instances, *elsewhere(views, self._config.node)], key=lambda one: one.instance)
-        return msgspec.structs.replace(status, instances=tuple(instances), nodes=working_nodes(views))
+        members = {name: name in views.alive.snapshot for name in sorted(views.nodes.snapshot)}
+        return msgspec.structs.replace(status, instances=tuple(instances), nodes=working_nodes(views), members=members)
 
     def _standing(self) -> tuple[int, int]:
         """What other nodes are told: the change set that is served here, and for which all is placed (-1: others tell).
@@ -345,8 +347,7 @@ class Agent:
 
     async def _answer(self, question: Question) -> AsyncIterator[msgspec.Struct]:
         if isinstance(question, Logs):
-            async for line in self._log_lines(question):
-                yield line
+            yield await asyncio.to_thread(self._printed, question)
             return
         if isinstance(question, Query) and question.what == "contracts":
             yield Contracts(dict(self._crew.contracts))
@@ -359,13 +360,19 @@ class Agent:
             await asyncio.sleep(1.0)
             yield self._status()
 
-    async def _log_lines(self, question: Logs) -> AsyncIterator[msgspec.Struct]:
-        file = self._home.log_file(question.instance)
-        if file.parent != self._home.log:  # a name with a slash in it
-            return
-        count = max(0, min(question.lines, _LONGEST_LOG_QUESTION))
-        async for line in logs.lines(file, count, follow=question.follow):
-            yield LogLine(question.instance, line)
+    def _printed(self, question: Logs) -> Printed:
+        """What fits into one answer: who is left out, or cut short, is asked for again."""
+        found: dict[str, LogPiece] = {}
+        room = _LONGEST_LOG_ANSWER
+        for name, place in question.places.items():
+            file = self._home.log_file(name)
+            if file.parent != self._home.log or room <= 0:  # a name with a slash in it
+                continue
+            begin = place if place is not None else logs.last(file, min(question.lines, _MOST_LOG_LINES))
+            lines, behind, is_all = logs.after(file, begin, whole=question.whole)
+            room -= behind - begin
+            found[name] = LogPiece(tuple(lines), behind, is_all)
+        return Printed(found)
 
 
 class _Stopped(Exception):

@@ -41,11 +41,14 @@ class Follow(msgspec.Struct, frozen=True, tag="follow"):
 
 
 class Logs(msgspec.Struct, frozen=True, tag="logs"):
-    """What a process printed: its last `lines`, and with `follow` whatever comes."""
+    """What processes printed from these places on (by the process's name; None: its last `lines`).
 
-    instance: str
-    follow: bool = False
+    `whole`: without a line whose end is not printed yet.
+    """
+
+    places: dict[str, int | None]
     lines: int = 100
+    whole: bool = False
 
 
 Question = Query | Follow | Logs

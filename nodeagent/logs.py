@@ -1,80 +1,83 @@
-"""Reading the logs of processes: the last lines, and whatever comes after, over rotations."""
+"""Reading the logs of processes: from where the last lines begin, piece by piece, over rotations.
+
+A place in a log is a number: bytes from the beginning of the file; what was rotated away before it (`<file>.1`, a copy)
+lies before 0. Nothing is kept between two questions, so that whoever asks may go away, and come back to another agent.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 
-LOOK = 0.2
-_PIECE = 64 * 1024
-_LONGEST = 64 * 1024
+PIECE = 64 * 1024
+"""Bytes that are read at a time. A line longer than that comes in pieces."""
 
 
-async def lines(file: Path, count: int, *, follow: bool) -> AsyncIterator[str]:
-    """The last `count` lines of `file` (and of the one rotated before it), then with `follow` each that is added.
+def last(file: Path, count: int) -> int:
+    """The place where the last `count` lines begin. A file that is not there has none yet."""
+    size = _size(file)
+    begin, lines = _back(file, count, size)
+    if lines >= count:
+        return begin
+    older = _older(file)
+    older_size = _size(older)
+    return _back(older, count - lines, older_size)[0] - older_size
 
-    A line longer than 64 KiB comes in pieces. A file that is not there has no lines yet.
+
+def after(file: Path, place: int, *, whole: bool) -> tuple[list[str], int, bool]:
+    """The lines from a place on, as many as one piece holds, the place behind them, and whether there are no more yet.
+
+    `whole`: a line whose end is not written yet is left for the next time.
     """
-    position = _size(file)
-    for line in await asyncio.to_thread(_last, file, count, position):
-        yield line
-    if follow:
-        async for line in _following(file, position):
-            yield line
+    size, older_size = _size(file), _size(_older(file))
+    if place > size:  # copied away and cut off since: the place is in the older one now, if that still has it
+        place = min(0, place - older_size)
+    place = max(place, -older_size)
+    read = _read(file, place) if place >= 0 else _read(_older(file), older_size + place)
+    end = read.rfind(b"\n") + 1
+    is_full = len(read) == PIECE
+    if (is_full and not end) or (not is_full and (place < 0 or not whole)):
+        end = len(read)
+    found = read[:end].removesuffix(b"\n").split(b"\n") if end else []
+    return [line.decode(errors="replace") for line in found], place + end, not is_full and place >= 0
 
 
-def _last(file: Path, count: int, size: int) -> list[str]:
-    """Read backwards, piece by piece, until there are enough line breaks."""
-    found = _tail(file, count, size)
-    if found.count(b"\n") < count:
-        older = file.with_name(f"{file.name}.1")
-        found = _tail(older, count - found.count(b"\n"), _size(older)) + found
-    return [line.decode(errors="replace") for line in found.splitlines()[-count:]] if count > 0 else []
+def _back(file: Path, count: int, size: int) -> tuple[int, int]:
+    """Where the last `count` lines before `size` begin, or those that there are; and how many these are.
 
-
-def _tail(file: Path, count: int, size: int) -> bytes:
-    found = b""
+    At most `count` pieces are read.
+    """
+    if count <= 0 or size <= 0:
+        return size, 0
+    lines, position, least = 0, size - 1, max(0, size - count * PIECE)  # the last byte ends a line, and begins none
     try:
         with file.open("rb") as opened:
-            while size > 0 and found.count(b"\n") <= count and len(found) < count * _LONGEST:
-                begin = max(0, size - _PIECE)
+            while position > least:
+                begin = max(least, position - PIECE)
                 opened.seek(begin)
-                found = opened.read(size - begin) + found
-                size = begin
+                piece = opened.read(position - begin)
+                end = len(piece)
+                while (end := piece.rfind(b"\n", 0, end)) >= 0:
+                    lines += 1
+                    if lines == count:
+                        return begin + end + 1, lines
+                position = begin
     except OSError:
-        return b""
-    return found
-
-
-async def _following(file: Path, position: int) -> AsyncIterator[str]:
-    rest = b""
-    while True:
-        size = _size(file)
-        if size < position:  # copied away and truncated: go on at the beginning
-            position = 0
-        while position < size:
-            piece = await asyncio.to_thread(_read, file, position)
-            if not piece:
-                break
-            position += len(piece)
-            *whole, rest = (rest + piece).split(b"\n")
-            for line in whole:
-                yield line.decode(errors="replace")
-            if len(rest) >= _LONGEST:
-                yield rest.decode(errors="replace")
-                rest = b""
-        await asyncio.sleep(LOOK)
+        return size, 0
+    return (least, lines + 1) if least == 0 else (least, count)
 
 
 def _read(file: Path, position: int) -> bytes:
     try:
         with file.open("rb") as opened:
             opened.seek(position)
-            return opened.read(_PIECE)
+            return opened.read(PIECE)
     except OSError:
         return b""
+
+
+def _older(file: Path) -> Path:
+    return file.with_name(f"{file.name}.1")
 
 
 def _size(file: Path) -> int:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from arint.errors import ArintError
 from arint.home import Home
-from arint.operations.agent import Agent
+from arint.operations.connect import Link
 from arint.operations.following import Following
+from arint.operations.standing import standings
 from arint.text import printable
 from tui.app import Console
 
@@ -35,11 +36,12 @@ def main() -> None:
 
 
 async def _run(home: Home) -> None:
-    console = Console(Following(Agent(home)))
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGHUP):  # else the terminal would be left as the console uses it
-        loop.add_signal_handler(number, _leave, console)
-    await console.run_async()
+    async with Link(home) as link:
+        console = Console(Following(lambda: standings(link)))
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGHUP):  # else the terminal would be left as the console uses it
+            loop.add_signal_handler(number, _leave, console)
+        await console.run_async()
 
 
 def _leave(console: Console) -> None:

@@ -14,8 +14,9 @@ from arint.text import octets_text, printable
 UNKNOWN = "-"
 LONGEST = 400
 """Characters of a text that are shown; the whole stands in `arintctl logs` and `why`."""
-_COLOURS = {"ready": "green", "live": "green", "starting": "yellow", "draining": "yellow", "degraded": "yellow",
-            "failed": "bold red", "not ready": "bold red", "stale": "bold red"}
+_COLOURS = {**dict.fromkeys(("ready", "live"), "green"),
+            **dict.fromkeys(("starting", "draining", "degraded"), "yellow"),
+            **dict.fromkeys(("failed", "not ready", "stale", "away", "silent"), "bold red")}
 
 
 def name(text: str, width: int) -> Text:

@@ -15,6 +15,7 @@ Message streams are logs with one subject a message and stage, root id first, so
     i.<first 8 of the ids>.<writer>.<n>                 records of immediate calls, many in one (stream CALLS)
     audit.<user>.<call>.<outcome>                       what was done by whom (stream AUDIT)
     rpc.<service>, rpc.flow=<flow>                      request/reply, not stored
+    node.<node>                                         questions to the agent of a node, not stored
 """
 
 from __future__ import annotations
@@ -198,3 +199,8 @@ def audit(user: str, call: str, outcome: str) -> str:
 def audits(user: str = "") -> str:
     """The filter of all records of the audit, or of a user's."""
     return f"audit.{user or '*'}.*.*"
+
+
+def agent_of(node: str) -> str:
+    """The subject on which the agent of a node is asked; no name holds a dot."""
+    return f"node.{node}"

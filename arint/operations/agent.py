@@ -1,20 +1,26 @@
-"""The agent's local read API: one question a connection, over the socket in the home that only its user may open."""
+"""What the agent of a node is asked: over the socket in its home that only its user may open, or from another node."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from arint.errors import ArintError, TimedOutError, UnreachableError
+from arint.errors import ArintError, NobodyError, TimedOutError, UnreachableError
 from arint.flows.contracts import Contract
 from arint.home import Home
 
+if TYPE_CHECKING:
+    from arint.bus.connection import Bus
+
 Answer = TypeVar("Answer")
 LONGEST_LINE = 16 * 2**20
+_LOGS_WITHIN = 10.0
+_LOOK_AGAIN = 0.3
 
 
 class EngineStatus(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -28,6 +34,8 @@ class EngineStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     started: float = 0.0
     memory: int = 0
     error: str = ""
+    node: str = ""
+    """Where it runs, where the whole cluster was asked for."""
 
 
 class InstanceStatus(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -77,6 +85,8 @@ class AgentStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     error: str = ""
     nodes: int = 1
     """Nodes that run instances, where the whole cluster was asked for."""
+    members: dict[str, bool] = {}
+    """All nodes, and which of them live, where the whole cluster was asked for."""
 
 
 class Contracts(msgspec.Struct, frozen=True):
@@ -92,8 +102,61 @@ class LogLine(msgspec.Struct, frozen=True, omit_defaults=True):
     line: str = ""
 
 
-class Agent:
-    """Asks the agent of a home."""
+class LogPiece(msgspec.Struct, frozen=True, array_like=True):
+    """Lines of a process's log, the place behind them, and whether there are no more yet."""
+
+    lines: tuple[str, ...]
+    behind: int
+    is_all: bool
+
+
+class Printed(msgspec.Struct, frozen=True):
+    """What processes printed, by their names. Who is missing did not fit into the answer."""
+
+    pieces: dict[str, LogPiece]
+
+
+class Agent(ABC):
+    """An agent that answers questions."""
+
+    @abstractmethod
+    async def ask(self, question: bytes, within: float) -> bytes:
+        """The answer to an encoded question. Raises UnreachableError, or TimedOutError after `within` seconds."""
+
+    async def status(self, *, within: float = 5.0) -> AgentStatus:
+        """Where the node stands. Raises UnreachableError, or TimedOutError after `within` seconds."""
+        return await self._answer({"type": "query", "what": "status"}, AgentStatus, within)
+
+    async def cluster(self, *, within: float = 5.0) -> AgentStatus:
+        """As `status`, with the instances of all nodes: of others what they have registered. Raises as that does."""
+        return await self._answer({"type": "query", "what": "cluster"}, AgentStatus, within)
+
+    async def contracts(self, *, within: float = 5.0) -> dict[str, Contract]:
+        """What services take and return, as their workers told it. Raises as `status`."""
+        return (await self._answer({"type": "query", "what": "contracts"}, Contracts, within)).services
+
+    async def logs(self, names: Iterable[str], *, follow: bool, lines: int = 100) -> AsyncIterator[LogLine]:
+        """What processes printed: of each its last `lines`, and with `follow` whatever comes. Raises as `status`."""
+        places: dict[str, int | None] = dict.fromkeys(names)
+        while places:
+            question = {"type": "logs", "places": places, "lines": lines, "whole": follow}
+            found = (await self._answer(question, Printed, _LOGS_WITHIN)).pieces
+            for name, piece in found.items():
+                for line in piece.lines:
+                    yield LogLine(name, line)
+                places[name] = piece.behind
+            if follow and all(piece.is_all for piece in found.values()):
+                await asyncio.sleep(_LOOK_AGAIN)
+            elif not follow:
+                ended = {name for name, piece in found.items() if piece.is_all}
+                places = {name: place for name, place in places.items() if name not in ended} if found else {}
+
+    async def _answer(self, question: dict[str, Any], kind: type[Answer], within: float) -> Answer:
+        return msgspec.json.decode(await self.ask(msgspec.json.encode(question), within), type=kind)
+
+
+class LocalAgent(Agent):
+    """The agent of a home. A connection holds one question."""
 
     def __init__(self, home: Home) -> None:
         self._home = home
@@ -106,46 +169,28 @@ class Agent:
         except ArintError:
             return False
 
-    async def status(self, *, within: float = 5.0) -> AgentStatus:
-        """Where the node stands. Raises UnreachableError, or TimedOutError after `within` seconds."""
-        return await self._answer({"type": "query", "what": "status"}, AgentStatus, within)
-
-    async def cluster(self, *, within: float = 5.0) -> AgentStatus:
-        """As `status`, with the instances of all nodes: of others what they have registered. Raises as that does."""
-        return await self._answer({"type": "query", "what": "cluster"}, AgentStatus, within)
-
-    async def _answer(self, question: dict[str, Any], kind: type[Answer], within: float) -> Answer:
+    async def ask(self, question: bytes, within: float) -> bytes:
+        """As `Agent.ask`."""
         try:
             async with asyncio.timeout(within):
-                async for answer in self._ask(question, kind):
+                async for answer in self._answers_to(question):
                     return answer
         except TimeoutError:
             raise TimedOutError(f"the agent did not answer within {within:g} s", where=str(self._home.socket),
                                 remedy="look into its log: " + str(self._home.log_file("agent"))) from None
         raise UnreachableError("the agent closed the connection without an answer", where=str(self._home.socket))
 
-    async def contracts(self, *, within: float = 5.0) -> dict[str, Contract]:
-        """What services take and return, as their workers told it. Raises as `status`."""
-        return (await self._answer({"type": "query", "what": "contracts"}, Contracts, within)).services
-
     async def follow(self) -> AsyncIterator[AgentStatus]:
-        """Where the node stands, once a second."""
-        async for status in self._ask({"type": "follow"}, AgentStatus):
-            yield status
+        """Where the node stands, once a second. Raises UnreachableError."""
+        async for answer in self._answers_to(b'{"type":"follow"}'):
+            yield msgspec.json.decode(answer, type=AgentStatus)
 
-    async def logs(self, instance: str, *, follow: bool, lines: int = 100) -> AsyncIterator[LogLine]:
-        """What a process printed: its last `lines`, and with `follow` whatever comes."""
-        question = {"type": "logs", "instance": instance, "follow": follow, "lines": lines}
-        async for line in self._ask(question, LogLine):
-            yield line
-
-    async def _ask(self, question: dict[str, Any], kind: type[Answer]) -> AsyncIterator[Answer]:
+    async def _answers_to(self, question: bytes) -> AsyncIterator[bytes]:
         async with self._connected() as (reader, writer):
-            writer.write(msgspec.json.encode(question) + b"\n")
+            writer.write(question + b"\n")
             await writer.drain()
-            decoder = msgspec.json.Decoder(kind)
             while line := await reader.readline():
-                yield decoder.decode(line)
+                yield line
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
@@ -159,3 +204,28 @@ class Agent:
             yield reader, writer
         finally:
             writer.close()
+
+
+class AgentElsewhere(Agent):
+    """The agent of another node, asked over the bus."""
+
+    def __init__(self, bus: Bus, node: str) -> None:
+        self._bus, self._node = bus, node
+
+    async def ask(self, question: bytes, within: float) -> bytes:
+        """As `Agent.ask`."""
+        from arint.bus.subjects import agent_of
+        from arint.failures import Told, error_of
+
+        try:
+            reply = await self._bus.request(agent_of(self._node), question, within)
+        except NobodyError:
+            raise UnreachableError("nobody answers for its agent", where=f"node {self._node}",
+                                   remedy=f"on that machine: arintctl status; here: arintctl node show {self._node}"
+                                   ) from None
+        except TimedOutError:
+            raise TimedOutError(f"its agent did not answer within {within:g} s", where=f"node {self._node}",
+                                remedy="on that machine: arintctl status") from None
+        if reply.header:
+            raise error_of(msgspec.json.decode(reply.body, type=Told))
+        return reply.body

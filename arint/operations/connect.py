@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from arint.errors import UnreachableError
 from arint.home import Home, NodeConfig, Pem
-from arint.operations.agent import Agent
+from arint.operations.agent import LocalAgent
 
 if TYPE_CHECKING:
     from arint.administration.registry import Remote
@@ -24,7 +24,7 @@ class Link:
 
     def __init__(self, home: Home) -> None:
         self.home = home
-        self.agent = Agent(home)
+        self.agent = LocalAgent(home)
         self.remote: Remote | None = None
         """Where operations travel to; None: they run here."""
         self.audited = False

@@ -243,7 +243,7 @@ class _Loop:
         while True:
             with suppress(ArintError, OSError, msgspec.MsgspecError):
                 said_twice = False
-                async for line in self._link.agent.logs(instance, follow=True, lines=0):
+                async for line in self._link.agent.logs([instance], follow=True, lines=0):
                     if logged := _LOGGED.match(line.line):
                         said_twice = bool(_OWN_WORDS.fullmatch(line.line, logged.end()))
                     if not said_twice:

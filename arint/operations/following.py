@@ -1,4 +1,4 @@
-"""Overviews as they happen, from the agent's local socket: one a second, and nothing is asked of etcd."""
+"""Overviews as they happen, from the agents: one a second, and nothing is asked of etcd."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import msgspec
 
 from arint.administration.registry import administrative
 from arint.errors import TimedOutError, UnreachableError
-from arint.operations.agent import Agent
 from arint.operations.connect import Link
 from arint.operations.overview import Overview, overview_of
+from arint.operations.standing import Standing, standings
 
 
 class Following:
-    """Follows one agent. It remembers the last overview, so that after the agent came back its story goes on.
+    """Follows what `standings` tells. It remembers the last overview, so that after a silence its story goes on.
 
     `clock` gives the time of day, `ticks` seconds that never jump.
     """
 
-    def __init__(self, agent: Agent, *, clock: Callable[[], float] = time.time,
+    def __init__(self, standings: Callable[[], AsyncIterator[Standing]], *, clock: Callable[[], float] = time.time,
                  ticks: Callable[[], float] = time.monotonic) -> None:
-        self._agent = agent
+        self._standings = standings
         self._clock = clock
         self._ticks = ticks
         self._last: Overview | None = None
@@ -32,10 +32,10 @@ class Following:
     async def follow(self) -> AsyncIterator[Overview]:
         """One overview a second until the agent goes away. Raises ArintError where it is not there or is garbled."""
         try:
-            async with aclosing(self._agent.follow()) as statuses:  # type: ignore[type-var]
-                async for status in statuses:
+            async with aclosing(self._standings()) as found:  # type: ignore[type-var]
+                async for standing in found:
                     tick = self._ticks()
-                    self._last = overview_of(status, self._last, at=self._clock(), elapsed=tick - self._last_tick)
+                    self._last = overview_of(standing, self._last, at=self._clock(), elapsed=tick - self._last_tick)
                     self._last_tick = tick
                     yield self._last
         except (OSError, ValueError, msgspec.MsgspecError) as error:
@@ -46,7 +46,7 @@ class Following:
 @administrative("viewer")
 async def overviews(link: Link) -> AsyncIterator[Overview]:
     """One overview a second until the agent goes away. Raises ArintError where it is not there."""
-    async with aclosing(Following(link.agent).follow()) as found:  # type: ignore[type-var]
+    async with aclosing(Following(lambda: standings(link)).follow()) as found:  # type: ignore[type-var]
         async for overview in found:
             yield overview
 

@@ -10,10 +10,13 @@ from arint.operations.overview import Failure, identity
 if TYPE_CHECKING:
     from arint.operations.overview import EngineView, FailureKind, InstanceView, Overview
 
+_LOST = {"away": "the node is away", "silent": "its agent does not answer"}
+
 
 def incidents(now: Overview, before: Overview | None) -> Iterator[Failure]:
     """Failures that are new since `before`; without one, those that stand."""
-    yield from _of_engines(now, {one.name: one for one in before.engines} if before else {})
+    yield from _of_nodes(now, {one.node: one.state for one in before.nodes} if before else {})
+    yield from _of_engines(now, {(one.node, one.name): one for one in before.engines} if before else {})
     old = {identity(one): one for one in before.instances} if before else {}
     for item in now.instances:
         yield from _of_instance(item, old.get(identity(item)), now.at)
@@ -33,13 +36,20 @@ def added(known: tuple[Failure, ...], new: Iterable[Failure], *, most: int) -> t
     return tuple(sorted(found.values(), key=lambda one: (-one.at, one.who, one.kind))[:most])
 
 
-def _of_engines(now: Overview, old: dict[str, EngineView]) -> Iterator[Failure]:
+def _of_nodes(now: Overview, old: dict[str, str]) -> Iterator[Failure]:
+    for node in now.nodes:
+        if node.state in _LOST and old.get(node.node) != node.state:
+            yield Failure(now.at, node.node, "away", _last_line(node.error) or _LOST[node.state])
+
+
+def _of_engines(now: Overview, old: dict[tuple[str, str], EngineView]) -> Iterator[Failure]:
     for engine in now.engines:
-        seen = old.get(engine.name)
+        seen = old.get((engine.node, engine.name))
+        who = engine.name if len(now.nodes) == 1 else f"{engine.name}@{engine.node}"
         if not engine.ready and (seen is None or seen.ready or _last_line(seen.error) != _last_line(engine.error)):
-            yield Failure(now.at, engine.name, "not ready", _last_line(engine.error) or "it does not answer")
+            yield Failure(now.at, who, "not ready", _last_line(engine.error) or "it does not answer")
         if seen is not None and engine.restarts > seen.restarts:
-            yield _restarted(now.at, engine.name, engine.restarts - seen.restarts, engine.error)
+            yield _restarted(now.at, who, engine.restarts - seen.restarts, engine.error)
 
 
 def _of_instance(item: InstanceView, seen: InstanceView | None, at: float) -> Iterator[Failure]:

@@ -1,6 +1,6 @@
-"""The cluster at one look, and what moved since the look before: a pure fold over the agent's status.
+"""The cluster at one look, and what moved since the look before: a pure fold over how it stands.
 
-`overview_of(status, before, …)` makes each Overview from the newest status and the Overview before it, so that one
+`overview_of(status, before, …)` makes each Overview from the newest standing and the Overview before it, so that one
 value holds everything that the console draws and `arintctl overview -o json` prints.
 """
 
@@ -11,12 +11,13 @@ from typing import Literal
 
 import msgspec
 
-from arint.operations.agent import AgentStatus, EngineStatus, InstanceStatus
+from arint.operations.agent import EngineStatus, InstanceStatus
+from arint.operations.standing import NodeStanding, Standing
 
 SHORTEST = 0.5
 """Seconds between two statuses below which rates are not measured anew: both came out of one buffer."""
 MOST_FAILURES = 50
-FailureKind = Literal["failed", "not ready", "restarted", "attempts", "dead letters", "circuit"]
+FailureKind = Literal["away", "failed", "not ready", "restarted", "attempts", "dead letters", "circuit"]
 
 
 class Counts(msgspec.Struct, frozen=True):
@@ -41,7 +42,7 @@ class NodeView(msgspec.Struct, frozen=True):
     """A node. `instances` run on it; `memory` in bytes is of everything on it that ARINT started."""
 
     node: str
-    ready: bool
+    state: str
     version: str
     pid: int
     started: float
@@ -49,9 +50,14 @@ class NodeView(msgspec.Struct, frozen=True):
     instances: int
     error: str = ""
 
+    @property
+    def ready(self) -> bool:
+        """Whether all that is needed runs on it."""
+        return self.state == "ready"
+
 
 class EngineView(msgspec.Struct, frozen=True):
-    """An engine of the node. `memory` in bytes."""
+    """An engine of a node. `memory` in bytes."""
 
     name: str
     ready: bool
@@ -61,6 +67,7 @@ class EngineView(msgspec.Struct, frozen=True):
     started: float
     memory: int
     error: str = ""
+    node: str = ""
 
 
 class InstanceView(msgspec.Struct, frozen=True):
@@ -145,7 +152,7 @@ class Overview(msgspec.Struct, frozen=True):
     error: str = ""
 
 
-def overview_of(status: AgentStatus, before: Overview | None = None, *, at: float, elapsed: float = 0.0) -> Overview:
+def overview_of(status: Standing, before: Overview | None = None, *, at: float, elapsed: float = 0.0) -> Overview:
     """The overview after `before`, which is `elapsed` seconds old (by a clock that does not jump)."""
     from arint.operations.incidents import added, incidents
 
@@ -155,7 +162,7 @@ def overview_of(status: AgentStatus, before: Overview | None = None, *, at: floa
     now = Overview(
         at=at, interval=elapsed if before else 0.0, cluster=status.cluster, node=status.node,
         change_set=status.change_set, ready=status.ready, error=status.error, totals=_totals(instances, circuits),
-        nodes=(_node(status),), engines=tuple(map(_engine, status.engines)),
+        nodes=tuple(_node(one, status) for one in status.nodes), engines=tuple(map(_engine, status.engines)),
         services=_services(instances), instances=instances, circuits=circuits, failures=())
     known = before.failures if before else ()
     return msgspec.structs.replace(now, failures=added(known, incidents(now, before), most=MOST_FAILURES))
@@ -168,7 +175,7 @@ def identity(item: InstanceStatus | InstanceView) -> tuple[str, str, str]:
 
 def _engine(one: EngineStatus) -> EngineView:
     return EngineView(name=one.name, ready=one.ready, version=one.version, pid=one.pid, restarts=one.restarts,
-                      started=one.started, memory=one.memory, error=one.error)
+                      started=one.started, memory=one.memory, error=one.error, node=one.node)
 
 
 def _instance(item: InstanceStatus, before: InstanceView | None, elapsed: float) -> InstanceView:
@@ -258,7 +265,9 @@ def _totals(instances: tuple[InstanceView, ...], circuits: tuple[CircuitView, ..
                   ready=sum(item.state == "ready" for item in serving), instances=len(serving))
 
 
-def _node(status: AgentStatus) -> NodeView:
-    memory = status.memory + sum(one.memory for one in status.engines) + sum(one.memory for one in status.instances)
-    return NodeView(node=status.node, ready=status.ready, version=status.version, pid=status.pid,
-                    started=status.started, memory=memory, instances=len(status.instances), error=status.error)
+def _node(one: NodeStanding, status: Standing) -> NodeView:
+    of_it = [item for item in status.instances if item.node == one.node]
+    engines = [engine for engine in status.engines if engine.node == one.node]
+    memory = one.memory + sum(engine.memory for engine in engines) + sum(item.memory for item in of_it)
+    return NodeView(node=one.node, state=one.state, version=one.version, pid=one.pid, started=one.started,
+                    memory=memory, instances=len(of_it), error=one.error)

@@ -1,20 +1,119 @@
-"""How the node stands, and what there is by name."""
+"""How the cluster stands, and what there is by name."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
 
 from arint.administration.registry import administrative
-from arint.operations.agent import AgentStatus
+from arint.errors import ArintError
+from arint.operations.agent import AgentElsewhere, AgentStatus, EngineStatus, InstanceStatus
 
 if TYPE_CHECKING:
     from arint.operations.connect import Link
 
+_AT_ONCE = 32
+"""Other nodes that are asked at the same time."""
+_OTHERS_WITHIN = 1.5
+EVERY = 1.0
+
+
+class NodeStanding(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A node. `memory` (bytes) is its agent's, `started` in seconds since the epoch; of one that is away or does not
+    answer, little is known.
+    """
+
+    node: str
+    state: Literal["ready", "not ready", "away", "silent"]
+    version: str = ""
+    change_set: int = 0
+    pid: int = 0
+    started: float = 0.0
+    memory: int = 0
+    metrics: str = ""
+    limits: str = ""
+    limits_why: str = ""
+    error: str = ""
+
+
+class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The cluster at one moment, asked at `node`. `change_set` is the one that all of this is about."""
+
+    cluster: str
+    node: str
+    ready: bool
+    change_set: int = 0
+    error: str = ""
+    nodes: tuple[NodeStanding, ...] = ()
+    engines: tuple[EngineStatus, ...] = ()
+    instances: tuple[InstanceStatus, ...] = ()
+
+
+def standing_of(own: AgentStatus, others: Mapping[str, AgentStatus | str] | None = None) -> Standing:
+    """The whole, from what the agent that was asked knows of all nodes, and others of themselves (or why not). Pure."""
+    others = others or {}
+    known = {name: one for name, one in others.items() if isinstance(one, AgentStatus)}
+    nodes = [_of_node(own)]
+    for name, lives in own.members.items():
+        if name in known:
+            nodes.append(_of_node(known[name]))
+        elif name != own.node:
+            why = others.get(name, "")
+            nodes.append(NodeStanding(name, "silent" if lives else "away", error=why if isinstance(why, str) else ""))
+    told = [one for one in own.instances if one.node not in known]
+    instances = sorted([*told, *(item for one in known.values() for item in one.instances)],
+                       key=lambda one: (one.instance, one.node))
+    return Standing(
+        cluster=own.cluster, node=own.node, ready=all(one.state == "ready" for one in nodes),
+        change_set=own.change_set, error=own.error, nodes=tuple(sorted(nodes, key=lambda one: one.node)),
+        engines=tuple(msgspec.structs.replace(engine, node=one.node)
+                      for one in sorted([own, *known.values()], key=lambda one: one.node) for engine in one.engines),
+        instances=tuple(instances))
+
 
 @administrative("viewer")
-async def node_status(link: Link, *, within: float = 5.0) -> AgentStatus:
-    """Where the node stands. Raises UnreachableError, or TimedOutError after `within` seconds."""
-    return await link.agent.status(within=within)
+async def standing(link: Link, *, within: float = 5.0) -> Standing:
+    """How the cluster stands. Raises UnreachableError, or TimedOutError after `within` seconds."""
+    own = await link.agent.cluster(within=within)
+    others = [name for name, lives in own.members.items() if lives and name != own.node]
+    return standing_of(own, await _asked(link, others) if others else None)
+
+
+@administrative("viewer")
+async def standings(link: Link) -> AsyncIterator[Standing]:
+    """How the cluster stands, once a second. Raises as `standing`."""
+    while True:
+        begin = time.monotonic()
+        yield await standing(link)
+        await asyncio.sleep(max(0.0, begin + EVERY - time.monotonic()))
+
+
+async def _asked(link: Link, nodes: list[str]) -> dict[str, AgentStatus | str]:
+    try:
+        bus = await link.bus()
+    except ArintError as error:
+        return dict.fromkeys(nodes, str(error))
+    turns = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(node: str) -> AgentStatus | str:
+        async with turns:
+            try:
+                return await AgentElsewhere(bus, node).status(within=_OTHERS_WITHIN)
+            except (ArintError, ValueError) as error:
+                return str(error)
+
+    return dict(zip(nodes, await asyncio.gather(*map(one, nodes)), strict=True))
+
+
+def _of_node(status: AgentStatus) -> NodeStanding:
+    return NodeStanding(
+        status.node, "ready" if status.ready else "not ready", version=status.version, change_set=status.change_set,
+        pid=status.pid, started=status.started, memory=status.memory, metrics=status.metrics, limits=status.limits,
+        limits_why=status.limits_why, error=status.error)
 
 
 @administrative("viewer")

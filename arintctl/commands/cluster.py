@@ -16,7 +16,8 @@ from arintctl.text import Moment, clock, lasting, octets_text, printable
 from arintctl.verb import commands, verb
 
 if TYPE_CHECKING:
-    from arint.operations.agent import AgentStatus, InstanceStatus
+    from arint.operations.agent import InstanceStatus
+    from arint.operations.standing import Standing
     from arint.operations.up import UpResult
 
 app = commands()
@@ -101,10 +102,10 @@ def down(session: Session, *,
 
 @verb(app, "status", example="arintctl status -o wide")
 def status(session: Session) -> None:
-    """Show the node, its engines, and every instance."""
-    from arint.operations.standing import node_status
+    """Show the nodes, their engines, and every instance."""
+    from arint.operations.standing import standing
 
-    found = session.run(lambda link, _: node_status(link))
+    found = session.run(lambda link, _: standing(link))
     if session.is_data:
         session.data(found)
     elif session.form == "name":
@@ -113,17 +114,19 @@ def status(session: Session) -> None:
         write(_status_text(found, session))
 
 
-def _status_text(found: AgentStatus, session: Session) -> str:
+def _status_text(found: Standing, session: Session) -> str:
     wide, width = session.form == "wide", layout.width()
-    parts = [aligned([found], NODES, wide=wide, width=width)]
+    many = len(found.nodes) > 1
+    parts = [aligned(found.nodes, NODES, wide=wide, width=width)]
     if found.engines:
-        parts.append(aligned(found.engines, ENGINES, wide=wide, width=width))
+        parts.append(aligned(found.engines, ENGINES_OF_NODES if many else ENGINES, wide=wide, width=width))
     if found.instances:
         parts.append(aligned(found.instances, INSTANCES, wide=wide, width=width))
-    if found.metrics:
-        parts.append(f"metrics  {found.metrics}")
-    if found.error:
-        parts.append(printable(found.error, multiline=True))
+    metrics = [["metrics", one.metrics, *([one.node] if many else [])] for one in found.nodes if one.metrics]
+    if metrics:
+        parts.append(columned(metrics))
+    parts += [f"{one.node}: {printable(one.error, multiline=True)}" if many else printable(one.error, multiline=True)
+              for one in found.nodes if one.error]
     parts += [f"{item.instance}: {printable(item.error, multiline=True)}" for item in found.instances if item.error]
     parts += last_ends(found.instances)
     return "\n\n".join(parts)
@@ -136,16 +139,15 @@ def last_ends(instances: Iterable[InstanceStatus]) -> list[str]:
 
 
 NODES = Table((
-    Column("NODE", lambda status: status.node),
-    Column("CLUSTER", lambda status: status.cluster),
-    Column("STATE", lambda status: "ready" if status.ready else "not ready"),
-    Column("VERSION", lambda status: status.version),
-    Column("CHANGE SET", lambda status: status.change_set or ""),
-    Column("SINCE", lambda status: Moment(status.started)),
-    Column("MEMORY", lambda status: octets_text(status.memory)),
-), name=lambda status: str(status.node))
+    Column("NODE", lambda one: one.node),
+    Column("STATE", lambda one: one.state),
+    Column("VERSION", lambda one: one.version),
+    Column("CHANGE SET", lambda one: one.change_set or ""),
+    Column("SINCE", lambda one: Moment(one.started) if one.started else ""),
+    Column("MEMORY", lambda one: octets_text(one.memory) if one.memory else ""),
+), name=lambda one: str(one.node))
 
-ENGINES = Table((
+_ENGINES = (
     Column("ENGINE", lambda engine: engine.name),
     Column("STATE", lambda engine: "ready" if engine.ready else "not ready"),
     Column("VERSION", lambda engine: engine.version),
@@ -153,7 +155,10 @@ ENGINES = Table((
     Column("RESTARTS", lambda engine: engine.restarts),
     Column("MEMORY", lambda engine: octets_text(engine.memory)),
     Column("ERROR", lambda engine: engine.error.splitlines()[-1] if engine.error else "", wide=True),
-), name=lambda engine: engine.name)
+)
+ENGINES = Table(_ENGINES, name=lambda engine: engine.name)
+ENGINES_OF_NODES = Table((*_ENGINES[:1], Column("NODE", lambda engine: engine.node), *_ENGINES[1:]),
+                         name=lambda engine: engine.name)
 
 INSTANCES = Table((
     Column("INSTANCE", lambda item: item.instance),

@@ -112,13 +112,15 @@ CLUSTER = Table((
 
 _STATE = Column("STATE", lambda one: "ready" if one.ready else "not ready")
 NODES = Table((
-    Column("NODE", lambda one: one.node), _STATE, Column("VERSION", lambda one: one.version),
+    Column("NODE", lambda one: one.node), Column("STATE", lambda one: one.state),
+    Column("VERSION", lambda one: one.version),
     Column("INSTANCES", lambda one: one.instances), Column("ERROR", lambda one: one.error, wide=True),
 ), name=lambda one: str(one.node))
 
 ENGINES = Table((
     Column("ENGINE", lambda one: one.name), _STATE, Column("VERSION", lambda one: one.version),
-    Column("RESTARTS", lambda one: one.restarts), Column("PID", lambda one: one.pid, wide=True),
+    Column("RESTARTS", lambda one: one.restarts), Column("NODE", lambda one: one.node, roomy=True),
+    Column("PID", lambda one: one.pid, wide=True),
 ), name=lambda one: str(one.name))
 
 SERVICES = Table((

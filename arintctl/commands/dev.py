@@ -56,10 +56,10 @@ def dev(session: Session,
 
 def _make_sure_it_runs(session: Session, *, start: bool) -> None:
     """Start the cluster where that is wanted. Raises UnreachableError where it is not, and none runs."""
-    from arint.operations.agent import Agent
+    from arint.operations.agent import LocalAgent
 
     home = session.home()
-    if asyncio.run(Agent(home).answers()):
+    if asyncio.run(LocalAgent(home).answers()):
         return
     if not start and sys.stdin.isatty() and sys.stderr.isatty():
         start = typer.confirm(f"no cluster runs from {home.path}; start it?", default=True, err=True)

@@ -35,14 +35,16 @@ def logs(session: Session,
          names: Annotated[list[str] | None, typer.Argument(metavar="INSTANCE | SERVICE | agent | etcd | nats",
                                                            autocompletion=complete_instance)] = None, *,
          follow: Follow = False,
-         lines: Annotated[int, typer.Option("-n", "--lines", min=0, help="How many of the last lines.")] = 100) -> None:
-    """Show what instances print.
+         lines: Annotated[int, typer.Option("-n", "--lines", min=0, help="How many of the last lines.")] = 100,
+         node: Annotated[str, typer.Option("--node", help="Only what runs on this node.")] = "") -> None:
+    """Show what instances print, on any node.
 
-    Without a name: of all instances. With several, each line begins with the instance's name.
+    Without a name: of all instances. With several, each line begins with the instance's name. `nats@NODE` is that
+    node's.
     """
     from arint.operations.logs import LogArguments, read
 
-    arguments = LogArguments(names=tuple(names or ()), follow=follow, lines=lines)
+    arguments = LogArguments(names=tuple(names or ()), follow=follow, lines=lines, node=node)
     anything: set[str] = set()
 
     async def whole(link: Link, _: Progress) -> None:

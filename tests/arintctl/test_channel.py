@@ -100,7 +100,7 @@ def test_what_goes_wrong_is_told_with_what_to_do(cluster: Cluster) -> None:
 
 
 def test_metrics_are_where_the_status_says(cluster: Cluster) -> None:
-    text = fetched(cluster.json("status")["metrics"])
+    text = fetched(cluster.json("status")["nodes"][0]["metrics"])
     families = {family.name: family for family in text_string_to_metric_families(text)}
     statuses = {sample.labels["status"] for sample in families["arint_channel_requests"].samples}
     assert "202" in statuses

@@ -90,7 +90,7 @@ def test_up_again_changes_nothing_and_says_so(cluster: Cluster) -> None:
     before = cluster.json("status")
     again = cluster.json("up")
     assert again["already_running"]
-    assert again["status"]["pid"] == before["pid"]
+    assert again["status"]["pid"] == before["nodes"][0]["pid"]
     assert "arintctl down" in cluster("up", "--http-port", "1", code=4)
 
 

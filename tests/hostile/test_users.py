@@ -147,7 +147,7 @@ def test_another_process_of_that_user_cannot_ask_the_agent(shared: System) -> No
 
 def test_they_outlive_the_agent_and_are_taken_over(shared: System) -> None:
     before = {name: shared.instance(name)["pid"] for name in ("who-1", "prog-1")}
-    os.kill(shared.json("status")["pid"], signal.SIGKILL)
+    os.kill(shared.json("status")["nodes"][0]["pid"], signal.SIGKILL)
     shared.ctl("up")
     eventually(lambda: all(shared.instance(name)["state"] == "ready" for name in before), 30.0)
     assert {name: shared.instance(name)["pid"] for name in before} == before

@@ -187,10 +187,10 @@ class Watch:
         import asyncio
 
         from arint.home import Home
-        from arint.operations.agent import Agent
+        from arint.operations.agent import LocalAgent
 
         async def look() -> None:
-            agent = Agent(Home(self._system.home))
+            agent = LocalAgent(Home(self._system.home))
             while not self._stop.is_set():
                 status = await agent.status()
                 ready = sum(one.state == "ready" for one in status.instances if one.service == self._service)

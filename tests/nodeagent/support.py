@@ -17,7 +17,7 @@ import msgspec
 from arint.engines.process import Record
 from arint.errors import ArintError, NotFoundError
 from arint.home import Home, NodeConfig
-from arint.operations.agent import Agent, AgentStatus, InstanceStatus
+from arint.operations.agent import AgentStatus, InstanceStatus, LocalAgent
 from arint.ports import Ports, free_port
 from arint.resources.canonical import canonical, from_canonical
 from arint.resources.kinds import Resource, key_of
@@ -92,7 +92,7 @@ class Node:
         return found
 
     async def status(self) -> AgentStatus:
-        return await Agent(self.home).status()
+        return await LocalAgent(self.home).status()
 
     async def until(self, true: Callable[[AgentStatus], object], within: float = WITHIN) -> AgentStatus:
         """Wait until it is true of the status."""

@@ -69,6 +69,13 @@ def test_a_home_without_engines_works_for_the_cluster(first: System, second: Sys
     first.ctl("apply", write(first, "m.yaml", MANIFEST))
     first.wait_state("/marked", first.post("/marked", b'{"n": 1}'), "done")
     second.ctl("node", "list")  # it asks the first one's etcd
+    for system in (first, second):
+        assert {one["node"]: one["state"] for one in system.json("status")["nodes"]} == dict.fromkeys(nodes, "ready")
+        assert system.ctl("logs", "agent@n2") == system.ctl("logs", "agent", "--node", "n2") != ""
+    assert {one["node"]: one["instances"] > 0 for one in first.json("overview")["nodes"]} == dict.fromkeys(nodes, True)
+    second.ctl("down")
+    assert {one["node"]: one["state"] for one in first.json("status")["nodes"]}["n2"] == "away"
+    second.ctl("up")
     assert "the node lives" in first.refused("node", "forget", "n2", "--yes", code=4)
     second.ctl("down")
     eventually(lambda: "the node lives" not in first.run("node", "forget", "n2", "--yes").stderr, 20.0)

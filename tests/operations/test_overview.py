@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from arint.errors import ArintError, UnreachableError
 from arint.home import Home, NodeConfig
-from arint.operations.agent import Agent, AgentStatus, EngineStatus, InstanceStatus
+from arint.operations.agent import AgentStatus, EngineStatus, InstanceStatus
 from arint.operations.connect import Link
 from arint.operations.following import Following, look
 from arint.operations.overview import MOST_FAILURES, Overview, Rates, overview_of
+from arint.operations.standing import standing_of, standings
 from arint.ports import Ports
 
 
@@ -25,7 +26,7 @@ def one(**fields: object) -> InstanceStatus:
 def at(second: float, *instances: InstanceStatus, before: Overview | None = None, elapsed: float = 1.0,
        **fields: object) -> Overview:
     status = msgspec.structs.replace(AgentStatus(node="box", cluster="c", ready=True, instances=instances), **fields)
-    return overview_of(status, before, at=second, elapsed=elapsed)
+    return overview_of(standing_of(status), before, at=second, elapsed=elapsed)
 
 
 def test_the_first_look_knows_no_rates() -> None:
@@ -156,7 +157,7 @@ def test_whatever_comes_rates_are_never_negative_and_the_whole_is_json(looks: li
 
 
 class Talker:
-    """An agent's socket that says what it is told to."""
+    """An agent's socket that says what it is told to, a line for each question."""
 
     def __init__(self, home: Home) -> None:
         self.home = home
@@ -164,7 +165,8 @@ class Talker:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.asked = await reader.readline()
-        writer.writelines(line + b"\n" for line in self.lines)
+        if self.lines:
+            writer.write(self.lines.pop(0) + b"\n")
         writer.close()
 
 
@@ -180,19 +182,30 @@ async def talker(tmp_path: Path) -> AsyncIterator[Talker]:
 
 async def test_following_goes_on_where_it_was_when_the_agent_comes_back(talker: Talker) -> None:
     ticks = iter([10.0, 11.0, 15.0])
-    following = Following(Agent(talker.home), clock=lambda: 100.0, ticks=lambda: next(ticks))
-    talker.lines = [msgspec.json.encode(AgentStatus(node="box", instances=(one(processed=done),))) for done in (0, 50)]
-    assert [seen.totals.rates for seen in [seen async for seen in following.follow()]] == [None, Rates(processed=50)]
-    assert msgspec.json.decode(talker.asked) == {"type": "follow"}
-    talker.lines = [msgspec.json.encode(AgentStatus(node="box", instances=(one(processed=450),)))]
-    assert [seen.totals.rates async for seen in following.follow()] == [Rates(processed=100)]
+    async with Link(talker.home) as link:
+        following = Following(lambda: standings(link), clock=lambda: 100.0, ticks=lambda: next(ticks))
+        seen: list[Rates | None] = []
+
+        async def follow(*counts: int) -> None:
+            talker.lines = [msgspec.json.encode(AgentStatus(node="box", instances=(one(processed=done),)))
+                            for done in counts]
+            with pytest.raises(UnreachableError):
+                async for overview in following.follow():
+                    seen.append(overview.totals.rates)
+
+        await follow(0, 50)
+        assert seen == [None, Rates(processed=50)]
+        assert msgspec.json.decode(talker.asked) == {"type": "query", "what": "cluster"}
+        await follow(450)
+        assert seen[2:] == [Rates(processed=100)]
 
 
 @pytest.mark.parametrize("line", [b"nonsense", b'{"node": 7}', b"[" * 10_000, b"\xff\xfe", b'"' + b"x" * 2**24])
 async def test_a_garbled_agent_is_an_error_of_ours(talker: Talker, line: bytes) -> None:
     talker.lines = [line]
-    with pytest.raises(ArintError):
-        _ = [seen async for seen in Following(Agent(talker.home)).follow()]
+    async with Link(talker.home) as link:
+        with pytest.raises(ArintError):
+            _ = [seen async for seen in Following(lambda: standings(link)).follow()]
 
 
 async def test_a_look_is_the_second_of_two(talker: Talker) -> None:
@@ -202,3 +215,28 @@ async def test_a_look_is_the_second_of_two(talker: Talker) -> None:
         talker.lines = []
         with pytest.raises(UnreachableError):
             await look(link)
+
+
+def test_what_other_nodes_say_of_themselves_counts_more_than_what_they_registered() -> None:
+    own = AgentStatus(node="box", cluster="c", ready=True, members={"box": True, "far": True, "gone": False},
+                      instances=(one(), one(instance="price-2", node="far", processed=1)),
+                      engines=(EngineStatus("nats", ready=True),))
+    far = AgentStatus(node="far", cluster="c", ready=True, engines=(EngineStatus("nats"),),
+                      instances=(one(instance="price-2", node="far", processed=7),))
+    found = standing_of(own, {"far": far})
+    assert [(node.node, node.state) for node in found.nodes] == [("box", "ready"), ("far", "ready"), ("gone", "away")]
+    assert [(item.instance, item.processed) for item in found.instances] == [("price-1", 0), ("price-2", 7)]
+    assert [(engine.node, engine.ready) for engine in found.engines] == [("box", True), ("far", False)]
+    assert not found.ready
+    silent = standing_of(own, {"far": "no answer within 1.5 s"})
+    assert [(node.state, node.error) for node in silent.nodes[1:2]] == [("silent", "no answer within 1.5 s")]
+    assert [item.processed for item in silent.instances] == [0, 1]
+
+
+def test_a_node_that_goes_away_is_told_once() -> None:
+    there, gone = ({"box": True, "far": lives} for lives in (True, False))
+    far = AgentStatus(node="far", ready=True)
+    first = overview_of(standing_of(AgentStatus(node="box", ready=True, members=there), {"far": far}), at=0)
+    second = overview_of(standing_of(AgentStatus(node="box", ready=True, members=gone)), first, at=1)
+    third = overview_of(standing_of(AgentStatus(node="box", ready=True, members=gone)), second, at=2)
+    assert [(one.who, one.kind, one.at, one.count) for one in third.failures] == [("far", "away", 1, 1)]

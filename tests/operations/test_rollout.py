@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from arint.errors import ArintError
-from arint.operations.agent import AgentStatus, InstanceStatus
+from arint.operations.agent import AgentStatus, EngineStatus, InstanceStatus
 from arint.operations.logs import chosen
 from arint.operations.rollout import late_instances, missing_services, refuse_failed, wanted_instances
+from arint.operations.standing import NodeStanding, Standing
 from arint.resources.kinds import Channel, Service
 
 
@@ -43,8 +44,19 @@ def test_a_failed_instance_tells_why_in_its_own_words() -> None:
 
 
 def test_logs_are_of_an_instance_a_service_an_engine_or_all() -> None:
-    found = status(InstanceStatus("price-1", "price"), InstanceStatus("price-2", "price"))
-    assert chosen(found, ()) == ["price-1", "price-2"]
-    assert chosen(found, ("price", "agent")) == ["price-1", "price-2", "agent"]
+    instances = tuple(InstanceStatus(name, "price", node=node) for name, node in (("price-1", "a"), ("price-2", "b")))
+    engines = (EngineStatus("nats", node="a"), EngineStatus("nats", node="b"))
+    nodes = tuple(NodeStanding(name, state) for name, state in (("a", "ready"), ("b", "not ready"), ("c", "away")))
+    standing = Standing("c", "a", True, nodes=nodes, instances=instances, engines=engines)
+
+    def names(*asked: str, node: str = "") -> list[str]:
+        return [one.name for one in chosen(standing, asked, node)]
+
+    assert names() == ["price-1", "price-2"]
+    assert names("price", "agent") == ["price-1", "price-2", "agent@a", "agent@b"]
+    assert names("price", "nats", node="b") == ["price-2", "nats"]
+    assert names("nats@b", "price-1") == ["nats@b", "price-1"]
     with pytest.raises(ArintError, match="price"):
-        chosen(found, ("prise",))
+        names("prise")
+    with pytest.raises(ArintError, match="'c'"):
+        names(node="c")

@@ -11,6 +11,7 @@ import msgspec
 from arint.errors import UnreachableError
 from arint.operations.agent import AgentStatus, EngineStatus, InstanceStatus
 from arint.operations.overview import Overview, overview_of
+from arint.operations.standing import standing_of
 
 NOON = 1_780_000_000.0
 HOSTILE = "[red]evil[/red]\x1b]0;owned\x07\x1b[2J\n\t\u202egnp"
@@ -50,7 +51,7 @@ def story(seconds: int = 45) -> Iterator[Overview]:
     """One overview a second."""
     before: Overview | None = None
     for second in range(seconds):
-        before = overview_of(status(second), before, at=NOON + second, elapsed=1.0)
+        before = overview_of(standing_of(status(second)), before, at=NOON + second, elapsed=1.0)
         yield before
 
 
@@ -61,8 +62,9 @@ def hostile() -> Overview:
                                               state="failed", error=f"Traceback\n{HOSTILE}", circuits={HOSTILE: NOON})
                       for number, one in enumerate(seen.instances))
     engines = tuple(msgspec.structs.replace(one, version=HOSTILE, ready=False, error=HOSTILE) for one in seen.engines)
-    return overview_of(msgspec.structs.replace(seen, node=HOSTILE, cluster=HOSTILE, error=HOSTILE,
-                                               instances=instances, engines=engines), at=NOON + 30)
+    told = msgspec.structs.replace(seen, node=HOSTILE, cluster=HOSTILE, error=HOSTILE, instances=instances,
+                                   engines=engines)
+    return overview_of(standing_of(told), at=NOON + 30)
 
 
 class FakeSource:

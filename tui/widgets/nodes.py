@@ -27,14 +27,18 @@ def rows(overview: Overview, _: Trends, width: int) -> list[Row]:
 
 
 def _rows(overview: Overview, width: int) -> Iterator[Row]:
+    many = len(overview.nodes) > 1
     for node in overview.nodes:
-        yield Row(f"node/{node.node}", _cells("node", node.node, node, None, overview.at, width))
-    for engine in overview.engines:
-        yield Row(f"engine/{engine.name}", _cells("engine", engine.name, engine, engine.restarts, overview.at, width))
+        yield Row(f"node/{node.node}", _cells("node", node.node, node, node.state, None, overview.at, width))
+        for engine in overview.engines:
+            if engine.node == node.node:
+                name = f"{engine.name}@{engine.node}" if many else engine.name
+                yield Row(f"engine/{name}", _cells("engine", name, engine, "ready" if engine.ready else "not ready",
+                                                   engine.restarts, overview.at, width))
 
 
-def _cells(what: str, name: str, one: NodeView | EngineView, restarts: int | None, now: float,
+def _cells(what: str, name: str, one: NodeView | EngineView, state: str, restarts: int | None, now: float,
            width: int) -> tuple[Text, ...]:
-    return (cells.name(name, width), cells.words(what), cells.state("ready" if one.ready else "not ready"),
-            cells.name(one.version, 8), cells.process(one.pid), cells.memory(one.memory),
-            cells.number(restarts, "" if restarts else "dim"), cells.since(one.started, now), cells.words(one.error))
+    return (cells.name(name, width), cells.words(what), cells.state(state), cells.name(one.version, 8),
+            cells.process(one.pid), cells.memory(one.memory), cells.number(restarts, "" if restarts else "dim"),
+            cells.since(one.started, now), cells.words(one.error))
