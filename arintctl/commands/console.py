@@ -53,12 +53,21 @@ def tui(session: Session) -> None:
 
 def _become_the_console(session: Session) -> NoReturn:
     """The console is a program of its own: it and the command line know nothing of each other."""
-    home = session.home()
-    home.load()
+    from arintctl.contexts import access_of
+
+    access = access_of(session.settings.home, session.settings.context)
+    if access is None:
+        home = session.home()
+        home.load()  # it says so where no node was set up
+        where = ["--home", str(home.path)]
+    else:
+        import msgspec
+
+        where = ["--access", msgspec.json.encode(access).decode()]  # addresses and paths: nothing that is secret
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError("the console needs a terminal", remedy="without one: arintctl overview")
     # -P: a folder `tui` where the user happens to stand is not the console.
-    os.execv(sys.executable, [sys.executable, "-P", "-m", "tui", "--home", str(home.path)])  # noqa: S606
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "tui", *where])  # noqa: S606
 
 
 async def _follow(session: Session, link: Link) -> None:

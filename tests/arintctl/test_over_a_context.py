@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pexpect
 import pytest
 
 from arint.ports import free_port
@@ -122,8 +123,20 @@ def test_what_each_role_may_not(laptop: Laptop, cluster: Cluster) -> None:
     laptop("--context", "administrator", "audit", "verify")
 
 
+def test_the_console_opens_over_a_context(laptop: Laptop) -> None:
+    child = pexpect.spawn(sys.executable, ["-m", "arintctl", "--context", "viewer", "console"], env=laptop.environment,
+                          cwd=str(laptop.folder), dimensions=(30, 120), timeout=30)
+    try:
+        child.expect_exact("twice-1")
+        child.send("q")
+        child.expect(pexpect.EOF)
+    finally:
+        child.close(force=True)
+    assert child.exitstatus == 0
+
+
 def test_what_is_for_the_node_itself_says_so(laptop: Laptop) -> None:
-    for words in (("up",), ("down",), ("console",), ("doctor",)):
+    for words in (("up",), ("down",), ("doctor",)):
         assert "own home" in laptop("--context", "administrator", *words, code=2), words
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import re
 import signal
@@ -38,17 +39,16 @@ def home(tmp_path: Path) -> Home:
 
 @asynccontextmanager
 async def agent(home: Home) -> AsyncIterator[None]:
-    """Tells a second of the sample ten times a second."""
+    """Tells a further second of the sample at each question."""
     talks: set[asyncio.Task[None]] = set()
+    seconds = itertools.count()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         talks.add(asyncio.current_task())  # type: ignore[arg-type]
         try:
             await reader.readline()
-            for second in range(10_000):
-                writer.write(msgspec.json.encode(status(second)) + b"\n")
-                await writer.drain()
-                await asyncio.sleep(0.1)
+            writer.write(msgspec.json.encode(status(next(seconds))) + b"\n")
+            await writer.drain()
         except (OSError, asyncio.CancelledError):
             pass
         finally:
