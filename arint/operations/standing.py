@@ -65,8 +65,9 @@ def standing_of(own: AgentStatus, others: Mapping[str, AgentStatus | str] | None
             why = others.get(name, "")
             nodes.append(NodeStanding(name, "silent" if lives else "away", error=why if isinstance(why, str) else ""))
     told = [one for one in own.instances if one.node not in known]
-    instances = sorted([*told, *(item for one in known.values() for item in one.instances)],
-                       key=lambda one: (one.instance, one.node))
+    instances = [*told, *(item for one in known.values() for item in one.instances)]
+    if known:
+        instances.sort(key=lambda one: (one.instance, one.node))
     return Standing(
         cluster=own.cluster, node=own.node, ready=all(one.state == "ready" for one in nodes),
         change_set=own.change_set, error=own.error, nodes=tuple(sorted(nodes, key=lambda one: one.node)),

@@ -14,7 +14,7 @@ import pytest
 
 from arint.availability.model import Rollout
 from arint.engines.procfs import start_time
-from arint.operations.agent import Agent
+from arint.operations.agent import LocalAgent
 from arint.registry.records import Alive, Assignment, NodeRecord, Registration
 from arint.resources.kinds import Channel, Connection, Flow, Secret, Service, Update
 from arint.store.keys import Keys
@@ -49,7 +49,7 @@ async def test_it_comes_up_and_tells_how_it_stands(node: Node) -> None:
     assert registered is not None and registered.lease == alive.lease
     assert msgspec.json.decode(registered.value, type=Registration).pid == runner.pid
     followed = []
-    async for each in Agent(node.home).follow():
+    async for each in LocalAgent(node.home).follow():
         followed.append(each.node)
         if len(followed) == 2:
             break
@@ -177,9 +177,9 @@ async def test_code_that_is_missing_and_a_worker_that_exits_are_told(node: Node)
         worker.state == "failed" for worker in one.instances if not worker.service.startswith("system/")))
     assert "the code ffff of service/lost is not on this node" in named(status, "lost-1").error
     assert "this service does not like it here" in named(status, "price-1").error
-    lines = [line.line async for line in Agent(node.home).logs("price-1", follow=False, lines=5)]
+    lines = [line.line async for line in LocalAgent(node.home).logs(["price-1"], follow=False, lines=5)]
     assert any("this service does not like it here" in line for line in lines)
-    assert [line async for line in Agent(node.home).logs("../node.json", follow=False)] == []
+    assert [line async for line in LocalAgent(node.home).logs(["../node.json"], follow=False)] == []
 
 
 async def test_a_paused_agent_loses_its_lease_and_takes_part_again(node: Node) -> None:
