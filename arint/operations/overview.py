@@ -152,17 +152,17 @@ class Overview(msgspec.Struct, frozen=True):
     error: str = ""
 
 
-def overview_of(status: Standing, before: Overview | None = None, *, at: float, elapsed: float = 0.0) -> Overview:
+def overview_of(standing: Standing, before: Overview | None = None, *, at: float, elapsed: float = 0.0) -> Overview:
     """The overview after `before`, which is `elapsed` seconds old (by a clock that does not jump)."""
     from arint.operations.incidents import added, incidents
 
     old = {identity(item): item for item in before.instances} if before else {}
-    instances = tuple(_instance(item, old.get(identity(item)), elapsed) for item in status.instances)
-    circuits = _circuits(status.instances)
+    instances = tuple(_instance(item, old.get(identity(item)), elapsed) for item in standing.instances)
+    circuits = _circuits(standing.instances)
     now = Overview(
-        at=at, interval=elapsed if before else 0.0, cluster=status.cluster, node=status.node,
-        change_set=status.change_set, ready=status.ready, error=status.error, totals=_totals(instances, circuits),
-        nodes=tuple(_node(one, status) for one in status.nodes), engines=tuple(map(_engine, status.engines)),
+        at=at, interval=elapsed if before else 0.0, cluster=standing.cluster, node=standing.node,
+        change_set=standing.change_set, ready=standing.ready, error=standing.error, totals=_totals(instances, circuits),
+        nodes=tuple(_node(one, standing) for one in standing.nodes), engines=tuple(map(_engine, standing.engines)),
         services=_services(instances), instances=instances, circuits=circuits, failures=())
     known = before.failures if before else ()
     return msgspec.structs.replace(now, failures=added(known, incidents(now, before), most=MOST_FAILURES))

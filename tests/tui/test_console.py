@@ -9,6 +9,7 @@ import pytest
 from textual.pilot import Pilot
 
 from arint.operations.overview import Overview, overview_of
+from arint.operations.standing import standing_of
 from tests.patience import PATIENCE
 from tests.tui.samples import HOSTILE, NOON, FakeSource, hostile, status, story
 from tui.app import Console
@@ -242,7 +243,7 @@ async def test_a_thousand_instances_are_followed_with_little_work() -> None:
         template = status(second).instances[0]
         many = tuple(msgspec.structs.replace(template, instance=f"price-{number}", service=f"s{number % 50}",
                                              processed=template.processed + number * second) for number in range(1000))
-        return overview_of(msgspec.structs.replace(status(second), instances=many), before, at=NOON + second,
+        return overview_of(standing_of(msgspec.structs.replace(status(second), instances=many)), before, at=NOON + second,
                            elapsed=1.0)
 
     first = seen(1, None)
