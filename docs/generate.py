@@ -310,7 +310,7 @@ def permissions_page() -> str:
         writes = "writes" if any(key.startswith(prefix) for prefix in agent.writes) else ""
         parts.append(f"| `{key}` | {', '.join(filter(None, (reads, writes))) or 'nothing'} |")
     parts.append("\n## On the bus\n")
-    for role in (permissions.worker_role(), permissions.agent_bus_role(), permissions.admin_role(),
+    for role in (permissions.worker_role(), permissions.agent_bus_role("NODE"), permissions.admin_role(),
                  permissions.user_role("NAME")):
         lists = {"publishes on": role.publish, "but not on": role.publish_not, "listens on": role.subscribe,
                  "but not to": role.subscribe_not}

@@ -7,9 +7,9 @@ from contextlib import AsyncExitStack
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from arint.errors import UnreachableError
+from arint.errors import DeniedError, UnreachableError
 from arint.home import Home, NodeConfig, Pem
-from arint.operations.agent import LocalAgent
+from arint.operations.agent import Agent, AgentElsewhere, LocalAgent
 
 if TYPE_CHECKING:
     from arint.administration.registry import Remote
@@ -86,6 +86,15 @@ class Link:
             self._bus = await Bus.connect(BusSettings(self.config.nats_servers, *pem), name="arintctl")
             self._open.push_async_callback(self._bus.close)
         return self._bus
+
+    async def agent_on(self, node: str) -> Agent:
+        """The agent of any node. Raises DeniedError where this home may not ask others, UnreachableError."""
+        if node == self.config.node:
+            return self.agent
+        if not self.config.is_server:
+            raise DeniedError("this home may not ask other nodes", where=f"node {self.config.node}",
+                              remedy="ask on a server's home, or over a context")
+        return AgentElsewhere(await self.bus(), node)
 
     def _identity(self, administrator: str, node: str) -> Pem:
         """The administrator's, which servers hold; on another node the node's own, which may do less."""

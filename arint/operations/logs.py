@@ -10,7 +10,6 @@ import msgspec
 
 from arint.administration.registry import administrative
 from arint.errors import NotFoundError
-from arint.operations.agent import AgentElsewhere
 
 if TYPE_CHECKING:
     from arint.operations.connect import Link
@@ -64,7 +63,7 @@ async def read(link: Link, arguments: LogArguments) -> AsyncIterator[Line]:
     widest = max((len(one.name) for one in tellers), default=0)
     waiting: asyncio.Queue[Line | None] = asyncio.Queue(_QUEUE)
     nodes = list(dict.fromkeys(one.node for one in tellers))
-    agents = {node: link.agent if node == found.node else AgentElsewhere(await link.bus(), node) for node in nodes}
+    agents = {node: await link.agent_on(node) for node in nodes}
 
     async def of_node(node: str) -> None:
         names = {one.process: one.name for one in tellers if one.node == node}
@@ -90,7 +89,7 @@ def chosen(standing: Standing, names: tuple[str, ...], node: str = "") -> list[T
     """The processes that the names mean. Pure. Raises NotFoundError."""
     from arint.resources.problems import nearest
 
-    nodes = [one.node for one in standing.nodes if one.state in ("ready", "not ready")]
+    nodes = [one.node for one in standing.nodes if one.state in ("ready", "not ready", "lives")]
     if node and node not in nodes:
         raise NotFoundError(f"no node {node!r} answers", remedy=nearest(node, nodes) or "arintctl node list")
     processes: dict[str, list[Teller]] = {}

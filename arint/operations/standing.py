@@ -11,7 +11,7 @@ import msgspec
 
 from arint.administration.registry import administrative
 from arint.errors import ArintError
-from arint.operations.agent import AgentElsewhere, AgentStatus, EngineStatus, InstanceStatus
+from arint.operations.agent import AgentStatus, EngineStatus, InstanceStatus
 
 if TYPE_CHECKING:
     from arint.operations.connect import Link
@@ -20,15 +20,18 @@ _AT_ONCE = 32
 """Other nodes that are asked at the same time."""
 _OTHERS_WITHIN = 1.5
 EVERY = 1.0
+NodeState = Literal["ready", "not ready", "lives", "silent", "away"]
 
 
 class NodeStanding(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A node. `memory` (bytes) is its agent's, `started` in seconds since the epoch; of one that is away or does not
-    answer, little is known.
+    """A node. `memory` (bytes) is its agent's, `started` in seconds since the epoch.
+
+    Little is known of one that is away or silent, and of one that only `lives`: a home that is no server's may not ask
+    it more.
     """
 
     node: str
-    state: Literal["ready", "not ready", "away", "silent"]
+    state: NodeState
     version: str = ""
     change_set: int = 0
     pid: int = 0
@@ -62,14 +65,15 @@ def standing_of(own: AgentStatus, others: Mapping[str, AgentStatus | str] | None
         if name in known:
             nodes.append(_of_node(known[name]))
         elif name != own.node:
-            why = others.get(name, "")
-            nodes.append(NodeStanding(name, "silent" if lives else "away", error=why if isinstance(why, str) else ""))
+            why = others.get(name)
+            state: NodeState = "away" if not lives else "lives" if why is None else "silent"
+            nodes.append(NodeStanding(name, state, error=why if isinstance(why, str) else ""))
     told = [one for one in own.instances if one.node not in known]
     instances = [*told, *(item for one in known.values() for item in one.instances)]
     if known:
         instances.sort(key=lambda one: (one.instance, one.node))
     return Standing(
-        cluster=own.cluster, node=own.node, ready=all(one.state == "ready" for one in nodes),
+        cluster=own.cluster, node=own.node, ready=all(one.state in ("ready", "lives") for one in nodes),
         change_set=own.change_set, error=own.error, nodes=tuple(sorted(nodes, key=lambda one: one.node)),
         engines=tuple(msgspec.structs.replace(engine, node=one.node)
                       for one in sorted([own, *known.values()], key=lambda one: one.node) for engine in one.engines),
@@ -81,7 +85,7 @@ async def standing(link: Link, *, within: float = 5.0) -> Standing:
     """How the cluster stands. Raises UnreachableError, or TimedOutError after `within` seconds."""
     own = await link.agent.cluster(within=within)
     others = [name for name, lives in own.members.items() if lives and name != own.node]
-    return standing_of(own, await _asked(link, others) if others else None)
+    return standing_of(own, await _asked(link, others) if others and link.config.is_server else None)
 
 
 @administrative("viewer")
@@ -94,16 +98,12 @@ async def standings(link: Link) -> AsyncIterator[Standing]:
 
 
 async def _asked(link: Link, nodes: list[str]) -> dict[str, AgentStatus | str]:
-    try:
-        bus = await link.bus()
-    except ArintError as error:
-        return dict.fromkeys(nodes, str(error))
     turns = asyncio.Semaphore(_AT_ONCE)
 
     async def one(node: str) -> AgentStatus | str:
         async with turns:
             try:
-                return await AgentElsewhere(bus, node).status(within=_OTHERS_WITHIN)
+                return await (await link.agent_on(node)).status(within=_OTHERS_WITHIN)
             except (ArintError, ValueError) as error:
                 return str(error)
 

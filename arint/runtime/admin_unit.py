@@ -14,6 +14,7 @@ from arint.runtime.control import Orders
 if TYPE_CHECKING:
     from arint.administration.relay import Relay
     from arint.administration.service import Service
+    from arint.bus.connection import Bus
     from arint.flows.contracts import Contract
     from arint.operations.connect import Link
     from arint.runtime.unit import Kept
@@ -35,37 +36,48 @@ class AdminUnit:
         self._link: Link | None = None
         self._service: Service | None = None
         self._relay: Relay | None = None
+        self._bus: Bus | None = None
+        """The agent's own connection: nobody else may answer for it."""
 
     async def apply(self, orders: Orders) -> None:
         """Begin to listen. Raises ArintError where an engine does not answer yet."""
         if self._link is not None:
             return
         from arint.administration.relay import Relay
+        from arint.bus.connection import Bus
         from arint.operations.connect import Link
+        from arint.runtime.control import BusSettings
 
         home = Home(orders.home)
-        link, service = Link(home), None
+        self._link = link = Link(home)
         try:
-            relay = Relay(await link.bus(), link.agent, link.config.node)
+            agent = BusSettings(link.config.nats_servers, *home.identity("agent"))
+            self._bus = await Bus.connect(agent, name="agent")
+            self._relay = Relay(self._bus, link.agent, link.config.node)
             if _is_server(home):
                 from arint.administration.service import Service
 
-                service = Service(link, replicas=orders.bus.replicas)
-                await service.start()
-            await relay.start()
+                self._service = Service(link, replicas=orders.bus.replicas)
+                await self._service.start()
+            await self._relay.start()
         except BaseException:
-            await link.__aexit__()
+            await self._close()
             raise
-        self._link, self._service, self._relay = link, service, relay
 
     async def stop(self, grace: float) -> None:
         """Take no more calls, and let those that have begun end."""
-        if self._link is None:
-            return
         for one in (self._service, self._relay):
             if one is not None:
                 await one.stop(grace)
-        await self._link.__aexit__()
+        await self._close()
+
+    async def _close(self) -> None:
+        link, bus = self._link, self._bus
+        self._link = self._bus = self._service = self._relay = None
+        if bus is not None:
+            await bus.close()
+        if link is not None:
+            await link.__aexit__()
 
     @property
     def in_flight(self) -> int:

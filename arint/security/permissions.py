@@ -81,8 +81,8 @@ def worker_role() -> BusRole:
         why="stores and takes messages, answers calls; cannot touch the audit, the code of services, or the server")
 
 
-def agent_bus_role() -> BusRole:
-    """What the agent's helpers may do on the bus: ask whether it works, fetch the code of services."""
+def agent_bus_role(node: str) -> BusRole:
+    """What helpers of a node's agent may do on the bus: ask whether it works, fetch code, answer for the agent."""
     api = "$JS.API"
     return BusRole(
         "agent",
@@ -90,10 +90,11 @@ def agent_bus_role() -> BusRole:
                  f"{api}.CONSUMER.CREATE.{_CODE}", f"{api}.CONSUMER.CREATE.{_CODE}.>",
                  f"{api}.CONSUMER.DELETE.{_CODE}.>", f"{api}.CONSUMER.INFO.{_CODE}.>",
                  f"{api}.CONSUMER.MSG.NEXT.{_CODE}.>",
-                 f"{api}.DIRECT.GET.{_CODE}", f"{api}.DIRECT.GET.{_CODE}.>", f"$JS.ACK.{_CODE}.>", f"$JS.FC.{_CODE}.>"),
-        subscribe=("_INBOX.>",),
+                 f"{api}.DIRECT.GET.{_CODE}", f"{api}.DIRECT.GET.{_CODE}.>", f"$JS.ACK.{_CODE}.>", f"$JS.FC.{_CODE}.>",
+                 "_INBOX.>"),
+        subscribe=("_INBOX.>", subjects.agent_of(node)),
         publish_not=(), subscribe_not=(),
-        why="asks whether the broker works, and fetches the code of services")
+        why="asks whether the broker works, fetches the code of services, answers what its node's agent is asked")
 
 
 def admin_role() -> BusRole:
@@ -109,8 +110,8 @@ def user_role(name: str) -> BusRole:
 
 def bus_users(nodes: Iterable[str], users: Iterable[str] = ()) -> list[dict[str, Any]]:
     """The `users` of nats.conf: three for each node, one for each person, told apart by their certificates' subject."""
-    roles = (worker_role(), agent_bus_role(), admin_role())
-    found = [_bus_user(identity_on(role.name, node), role) for node in sorted(set(nodes)) for role in roles]
+    found = [_bus_user(identity_on(role.name, node), role) for node in sorted(set(nodes))
+             for role in (worker_role(), agent_bus_role(node), admin_role())]
     return [*found, *(_bus_user(common_name_of(name), user_role(name)) for name in sorted(set(users)))]
 
 

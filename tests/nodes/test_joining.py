@@ -70,8 +70,14 @@ def test_a_home_without_engines_works_for_the_cluster(first: System, second: Sys
     first.wait_state("/marked", first.post("/marked", b'{"n": 1}'), "done")
     second.ctl("node", "list")  # it asks the first one's etcd
     for system in (first, second):
-        assert {one["node"]: one["state"] for one in system.json("status")["nodes"]} == dict.fromkeys(nodes, "ready")
+        assert system.json("status")["ready"]
         assert system.ctl("logs", "agent@n2") == system.ctl("logs", "agent", "--node", "n2") != ""
+    found = {one["node"]: one["state"] for one in first.json("status")["nodes"]}
+    assert found == dict.fromkeys(nodes, "ready")
+    found = {one["node"]: one["state"] for one in second.json("status")["nodes"]}
+    assert found == {name: "ready" if name == "n2" else "lives" for name in nodes}
+    other = next(name for name in nodes if name != "n2")
+    assert "may not ask other nodes" in second.refused("logs", f"agent@{other}", code=7)
     assert {one["node"]: one["instances"] > 0 for one in first.json("overview")["nodes"]} == dict.fromkeys(nodes, True)
     second.ctl("down")
     assert {one["node"]: one["state"] for one in first.json("status")["nodes"]}["n2"] == "away"

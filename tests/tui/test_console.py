@@ -243,8 +243,8 @@ async def test_a_thousand_instances_are_followed_with_little_work() -> None:
         template = status(second).instances[0]
         many = tuple(msgspec.structs.replace(template, instance=f"price-{number}", service=f"s{number % 50}",
                                              processed=template.processed + number * second) for number in range(1000))
-        return overview_of(standing_of(msgspec.structs.replace(status(second), instances=many)), before, at=NOON + second,
-                           elapsed=1.0)
+        told = standing_of(msgspec.structs.replace(status(second), instances=many))
+        return overview_of(told, before, at=NOON + second, elapsed=1.0)
 
     first = seen(1, None)
     second = seen(2, first)
