@@ -25,6 +25,6 @@ def measure(runs: int) -> list[Figure]:
         running.wait(_ENDING)
         raise
     lines = out.strip().splitlines()
-    verdict = lines[0] if lines else f"no verdict: {err.strip()[-300:]}"
+    verdict = lines[0] if lines else f"no verdict: {err.strip()[-1500:]}"
     return [Figure(f"drill of {ORDERS:,} orders and all else, the judge finds fault (0: no)",
                    float(running.returncode != 0), "", 0, "less", verdict)]

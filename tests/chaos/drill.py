@@ -101,6 +101,9 @@ def _under_fire(cluster: Cluster, door: Door, mix: Mix, interval: float, patienc
     faults.start()
     try:
         sent = asyncio.run(send_all(door, mix, at_once=32))
+    except Exception:
+        sys.stderr.write(cluster.run("status", "-o", "wide"))  # how it stood when its sender gave up
+        raise
     finally:
         with undisturbed():
             faults.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -118,17 +119,19 @@ class _Load:
         octets = body if isinstance(body, bytes) else msgspec.json.encode(body)
         kind = "application/octet-stream" if isinstance(body, bytes) else "application/json"
         headers = {"Content-Type": kind, "Idempotency-Key": f"{self._door.run}-{name}", **(more or {})}
-        async with asyncio.timeout(PATIENCE):
-            while True:
-                try:
-                    answer = await self._client.post(f"{self._door.url}/{channel}", content=octets, headers=headers)
-                except httpx.HTTPError:
-                    await asyncio.sleep(0.05)  # a refused connection: the listener is down
-                    continue
+        deadline, said = time.monotonic() + PATIENCE, ""
+        while time.monotonic() < deadline:
+            try:
+                answer = await self._client.post(f"{self._door.url}/{channel}", content=octets, headers=headers)
+            except httpx.HTTPError as error:  # a refused connection: the listener is down
+                said = repr(error)
+            else:
                 if answer.status_code == 202:
                     return
-                assert answer.status_code in (429, 503), (answer.status_code, answer.text)
-                await asyncio.sleep(0.05)
+                said = f"{answer.status_code} {answer.text[:300]}"
+                assert answer.status_code in (429, 503), said
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"{name} was not accepted within {PATIENCE:g} s; at last: {said}")
 
 
 def _doubled(answer: bytes) -> object:
