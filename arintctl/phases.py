@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from arint.operations.adding import Told
+from arint.operations.machines import Told
 from arintctl.text import printable
 
 

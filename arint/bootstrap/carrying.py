@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from arint.bootstrap.facts import SYSTEM_USER, Facts
-from arint.bootstrap.planning import Account, Found, Install, Prove, Serve, Start, Switch, Upload
+from arint.bootstrap.effects import Account, Found, Install, Prove, Serve, Start, Switch, Upload
+from arint.bootstrap.facts import SYSTEM_USER, UNIT, Facts
 from arint.bootstrap.services import STOPPING
 from arint.bootstrap.ssh import Remote
 from arint.errors import ArintError, ConflictError, UnreachableError
@@ -76,6 +76,35 @@ _UNIT = """\
 set -e
 systemctl daemon-reload
 systemctl enable --quiet "$1"
+"""
+
+_DISABLE = """\
+systemctl disable --quiet --now "$1" 2>/dev/null
+rm -f "$2"
+systemctl daemon-reload
+exit 0
+"""
+
+_CLEAN = """\
+set -e
+[ -f "$1/node.json" ] || [ "$(stat -c %U "$1" 2>/dev/null)" = "$2" ] || exit 0
+rm -rf --one-file-system "$1"
+"""
+
+_UNINSTALL = r"""
+set -e
+prefix=$1
+shift
+for folder in "$prefix"/* "$prefix"/.half-*; do
+  name=${folder##*/}
+  case $name in
+    .half-*) [ -d "$folder" ] || continue;;
+    *) [ -L "$folder" ] || [ -f "$folder/bundle.json" ] || continue;;
+  esac
+  for kept in "$@"; do [ "$name" = "$kept" ] && continue 2; done
+  rm -rf --one-file-system "$folder"
+done
+[ "$#" -gt 0 ] || rmdir "$prefix" 2>/dev/null || true
 """
 
 # Ends whatever runs the agent of this home, by its pid file, and waits for it.
@@ -263,6 +292,21 @@ class Machine:
         if self._facts.systemd_unit:
             self._remote.run(["systemctl", "stop", "arint.service"], root=True, timeout=STOPPING + _STARTING)
         self._script(_STOP, self._facts.home, str(STOPPING), what="stopping the agent", timeout=STOPPING + _STARTING)
+
+    def disable(self) -> None:
+        """Stop, and do not start again, not at boot either."""
+        self.stop()
+        if self._facts.systemd_unit:
+            self._script(_DISABLE, "arint.service", UNIT, what="removing the unit", timeout=STOPPING + _STARTING)
+
+    def clean(self) -> None:
+        """Remove the home, if it is one."""
+        self._script(_CLEAN, self._facts.home, SYSTEM_USER, what="removing the home", timeout=_UNPACKING)
+
+    def uninstall(self, *keep: str) -> None:
+        """Remove every release but these (and `current`, where any is kept)."""
+        kept = (*keep, "current") if keep else ()
+        self._script(_UNINSTALL, self._facts.prefix, *kept, what="removing releases", timeout=_UNPACKING)
 
     def prove(self, effect: Prove) -> None:
         """Raises what the machine says where it is not ready."""

@@ -44,8 +44,8 @@ class Door(Protocol):
         """Sign for a node, and record it."""
         ...
 
-    async def drain(self, node: str, timeout: float) -> None:
-        """Move everything off it."""
+    async def drain(self, node: str, timeout: float, *, force: bool = False) -> None:
+        """Move everything off it; with `force`, stop what no other node takes."""
         ...
 
     async def uncordon(self, node: str) -> None:
@@ -54,6 +54,10 @@ class Door(Protocol):
 
     async def forget(self, node: str) -> None:
         """Remove it from the records."""
+        ...
+
+    async def settle(self) -> None:
+        """Let all servers carry the bus."""
         ...
 
 
@@ -81,9 +85,9 @@ class OwnHome:
         """Sign for a node, and record it."""
         return await admit(self._link, request)
 
-    async def drain(self, node: str, timeout: float) -> None:
+    async def drain(self, node: str, timeout: float, *, force: bool = False) -> None:
         """Move everything off it."""
-        await drain(self._link, DrainArguments(node=node, timeout=timeout))
+        await drain(self._link, DrainArguments(node=node, timeout=timeout, force=force))
 
     async def uncordon(self, node: str) -> None:
         """Give it instances again."""
@@ -92,6 +96,9 @@ class OwnHome:
     async def forget(self, node: str) -> None:
         """Remove it from the records."""
         await forget(self._link, node)
+
+    async def settle(self) -> None:
+        """Let all servers carry the bus."""
 
 
 class OverSsh:
@@ -115,10 +122,10 @@ class OverSsh:
         """Sign for a node, and record it."""
         return await self._ask(self._server.admit, request)
 
-    async def drain(self, node: str, timeout: float) -> None:
+    async def drain(self, node: str, timeout: float, *, force: bool = False) -> None:
         """Move everything off it."""
-        await self._ask(lambda: self._server.ask("node", "drain", node, "--timeout", f"{timeout:g}s",
-                                                 timeout=timeout + 30))
+        words = ["node", "drain", node, "--timeout", f"{timeout:g}s", *(["--force"] if force else [])]
+        await self._ask(lambda: self._server.ask(*words, timeout=timeout + 30))
 
     async def uncordon(self, node: str) -> None:
         """Give it instances again."""
@@ -127,6 +134,9 @@ class OverSsh:
     async def forget(self, node: str) -> None:
         """Remove it from the records."""
         await self._ask(self._server.ask, "node", "forget", node, "--yes")
+
+    async def settle(self) -> None:
+        """Let all servers carry the bus."""
 
     def _ask(self, call: Callable[..., T], *arguments: object) -> Awaitable[T]:
         return asyncio.get_running_loop().run_in_executor(self._pool, call, *arguments)

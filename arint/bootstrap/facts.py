@@ -28,8 +28,8 @@ exit 0
 """
 
 _FACTS = r"""
-prefix=$1 home=$2 unit=$3
-shift 3
+prefix=$1 home=$2 unit=$3 folder=$4
+shift 4
 near() { d=$1; while [ ! -d "$d" ] && [ "$d" != / ]; do d=$(dirname "$d"); done; echo "$d"; }
 echo "system=$(uname -s)"
 echo "machine=$(uname -m)"
@@ -40,7 +40,7 @@ echo "now=$(date +%s)"
 echo "processors=$(getconf _NPROCESSORS_ONLN 2>/dev/null)"
 for tool in "$@"; do command -v "$tool" >/dev/null 2>&1 || echo "missing=$tool"; done
 [ -d /run/systemd/system ] && command -v systemctl >/dev/null 2>&1 && echo systemd=yes
-for folder in "$prefix" "$home" /tmp; do
+for folder in "$prefix" "$home" "$folder"; do
   d=$(near "$folder")
   [ -w "$d" ] && w=yes || w=no
   echo "disk=$folder $w $(df -Pk "$d" 2>/dev/null | { read -r _; read -r device _ _ free _; echo "$device $free"; })"
@@ -102,7 +102,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     missing: tuple[str, ...] = ()
     systemd: bool = False
     disks: dict[str, Disk] = {}
-    """Of the prefix, the home, and /tmp."""
+    """Of the prefix, the home, and the folder of who logs in."""
     listening: tuple[int, ...] = ()
     installed: tuple[str, ...] = ()
     current: str = ""
@@ -191,7 +191,8 @@ def gather(remote: Remote, password: str | None, now: float) -> Facts:
     prefix = remote.host.prefix or (ROOT_PREFIX if root else posixpath.join(folder, USER_PREFIX))
     home = remote.host.home or (ROOT_HOME if root else posixpath.join(folder, USER_HOME))
     needed = (*_NEEDED, *(_NEEDED_BY_ROOT if root else ()))
-    text = remote.must(["sh", "-c", _FACTS, "facts", prefix, home, UNIT if root else "/nowhere", *needed],
+    text = remote.must(["sh", "-c", _FACTS, "facts", prefix, home, UNIT if root else "/nowhere", folder,
+                        *needed],
                        "reading what the machine is", root=True)
     return parse(text, Facts(user=remote.user, root=root, sudo=remote.root, folder=folder, prefix=prefix, home=home),
                  now)

@@ -8,19 +8,33 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-from typing import Literal
 
 import msgspec
 
 from arint.bootstrap import services
+from arint.bootstrap.effects import (
+    Account,
+    Certify,
+    Clean,
+    Drain,
+    Effect,
+    Forget,
+    Found,
+    Install,
+    Join,
+    Prove,
+    Prune,
+    Serve,
+    Start,
+    Stop,
+    Switch,
+    Uncordon,
+    Uninstall,
+    Upload,
+)
 from arint.bootstrap.facts import UNIT, Facts
 from arint.bootstrap.inventory import Host
 from arint.operations.membership import Asked
-
-Phase = Literal["connect", "facts", "preflight", "plan", "approve", "upload", "install", "certificates", "join",
-                "prove"]
-PHASES: tuple[Phase, ...] = ("connect", "facts", "preflight", "plan", "approve", "upload", "install", "certificates",
-                             "join", "prove")
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,117 +50,6 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     machine: str
     glibc: str
     etcd: str = ""
-
-
-class Upload(msgspec.Struct, frozen=True, tag="upload"):
-    """Send the archive, unless it lies there whole; one that broke off goes on."""
-
-    archive: str
-    sha256: str
-    size: int
-    to: str
-
-
-class Account(msgspec.Struct, frozen=True, tag="account"):
-    """Make the system user that the node runs as."""
-
-    user: str
-    home: str
-
-
-class Install(msgspec.Struct, frozen=True, tag="install"):
-    """Unpack the archive into a folder of its own, beside other releases."""
-
-    archive: str
-    sha256: str
-    release: str
-    prefix: str
-
-
-class Switch(msgspec.Struct, frozen=True, tag="switch"):
-    """Let `current` be this release."""
-
-    release: str
-    prefix: str
-
-
-class Certify(msgspec.Struct, frozen=True, tag="certify"):
-    """Have the machine make its keys, and a server sign for them and record the node."""
-
-    asked: Asked
-
-
-class Join(msgspec.Struct, frozen=True, tag="join"):
-    """Write the node's configuration and certificates."""
-
-    asked: Asked
-    home: str
-
-
-class Found(msgspec.Struct, frozen=True, tag="found"):
-    """Make the first server of a new cluster, with its CAs."""
-
-    asked: Asked
-    home: str
-
-
-class Serve(msgspec.Struct, frozen=True, tag="serve"):
-    """Write what keeps the agent running."""
-
-    manager: Literal["systemd", "supervisor"]
-    file: str
-    content: str
-
-
-class Start(msgspec.Struct, frozen=True, tag="start"):
-    """Start the agent of this release; one of another release, or with another configuration, ends first."""
-
-    manager: Literal["systemd", "supervisor"]
-    release: str
-    home: str
-
-
-class Prove(msgspec.Struct, frozen=True, tag="prove"):
-    """Wait until the agent is ready, and pass a message through the bus as this node."""
-
-    node: str
-    timeout: float
-
-
-Effect = Upload | Account | Install | Switch | Certify | Join | Found | Serve | Start | Prove
-_PHASE: dict[type[Effect], Phase] = {
-    Upload: "upload", Account: "install", Install: "install", Switch: "install", Certify: "certificates", Join: "join",
-    Found: "certificates", Serve: "join", Start: "join", Prove: "prove"}
-
-
-def phase_of(effect: Effect) -> Phase:
-    """Under which phase it is shown."""
-    return _PHASE[type(effect)]
-
-
-def told(effect: Effect) -> str:  # noqa: PLR0911 - a line a kind
-    """One line for a person."""
-    match effect:
-        case Upload(archive=archive, size=size, to=to):
-            return f"send {posixpath.basename(archive)} ({size // 10**6} MB) to {to}"
-        case Account(user=user):
-            return f"make the system user {user}"
-        case Install(release=release, prefix=prefix):
-            return f"unpack it into {prefix}/{release}"
-        case Switch(release=release, prefix=prefix):
-            return f"let {prefix}/current be {release}"
-        case Certify(asked=asked):
-            return f"make its keys there; sign for {asked.node} ({asked.host}), and record it"
-        case Join(asked=asked, home=home):
-            return f"make {home} the node {asked.node} of cluster {asked.cluster}"
-        case Found(asked=asked, home=home):
-            return f"make {home} the first server, {asked.node}, of a new cluster {asked.cluster}"
-        case Serve(manager=manager, file=file):
-            return f"write {file} for {manager}"
-        case Start(manager=manager, release=release):
-            return f"start the agent of {release} by {manager}"
-        case Prove(node=node):
-            return f"wait until {node} is ready, and pass a message through it"
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -217,8 +120,7 @@ def plan(target: Target) -> HostPlan:
         asked = target.asked
         effects += [Found(asked, facts.home)] if target.founds else [Certify(asked), Join(asked, facts.home)]
     served = service(facts)
-    if facts.service != hashlib.sha256(served.content.encode()).hexdigest() or (facts.systemd_unit
-                                                                               and not facts.enabled):
+    if _differs(facts, served):
         effects.append(served)
     if not joined or facts.running != release or served in effects:
         effects.append(Start(served.manager, release, facts.home))
@@ -238,6 +140,69 @@ def _installation(target: Target, release: str) -> list[Effect]:
     if facts.current != release:
         effects.append(Switch(release, facts.prefix))
     return effects
+
+
+def upgrade(target: Target, *, drains: bool, force: bool, waiting: float) -> HostPlan:
+    """What brings this node to the release: installed beside, then switched while nothing runs there.
+
+    `waiting` is how long a drain may take, in seconds. `drains`: whether it is drained, and given instances again.
+    """
+    facts, release, node = target.facts, target.release.id, target.host.node
+    effects = _installation(target, release)
+    served = service(facts)
+    serves = _differs(facts, served)
+    if facts.running != release or facts.current != release or serves:
+        switch = [effect for effect in effects if isinstance(effect, Switch)]
+        effects = [effect for effect in effects if not isinstance(effect, Switch)]
+        effects += [Drain(node, waiting, force)] if drains else []
+        effects += [*switch, *([served] if serves else []), Start(served.manager, release, facts.home)]
+        effects += [Prove(node, target.timeout), *([Uncordon(node)] if drains else [])]
+        kept = (release, *([facts.current] if facts.current not in ("", release) else []))
+        if set(facts.installed) - set(kept):
+            effects.append(Prune(facts.prefix, kept))
+    else:
+        effects = [*effects, Prove(node, target.timeout)]
+    return _host_plan(target, effects)
+
+
+def removal(target: Target, *, lives: bool, is_server: bool, force: bool, waiting: float) -> HostPlan:
+    """What takes this node out of its cluster and off its machine. A server leaves while it lives; `lives`: the cluster
+    has a record of it and it takes part.
+    """
+    facts, node = target.facts, target.host.node
+    effects: list[Effect] = []
+    forget = [Forget(node)] if target.recorded else []
+    if lives:
+        effects.append(Drain(node, waiting, force))
+    stop = [Stop(facts.home)] if facts.running or facts.service else []
+    effects += [*forget, *stop] if is_server else [*stop, *forget]
+    if facts.node is not None:
+        effects.append(Clean(facts.home))
+    return _host_plan(target, effects)
+
+
+def reset(target: Target) -> HostPlan:
+    """What makes the machine bare again, whatever it was."""
+    facts = target.facts
+    effects: list[Effect] = []
+    if facts.running or facts.service:
+        effects.append(Stop(facts.home))
+    if facts.node is not None or facts.owner == "arint":
+        effects.append(Clean(facts.home))
+    if facts.installed or facts.current:
+        effects.append(Uninstall(facts.prefix))
+    return _host_plan(target, effects)
+
+
+def _host_plan(target: Target, effects: list[Effect]) -> HostPlan:
+    return HostPlan(node=target.host.node, cluster=target.host.cluster, host=target.host.host,
+                    standing=digest(target.facts), effects=tuple(effects), notes=())
+
+
+def _differs(facts: Facts, served: Serve) -> bool:
+    """Whether another unit or configuration lies there, or none that starts at boot."""
+    wanted = hashlib.sha256(served.content.encode()).hexdigest()
+    return facts.service != wanted or (facts.systemd_unit and not facts.enabled)
 
 
 def service(facts: Facts) -> Serve:

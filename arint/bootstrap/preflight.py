@@ -17,8 +17,15 @@ ROOM = 512 * 2**20
 
 def problems(target: Target) -> list[str]:
     """All that stands in the way; empty where nothing does."""
-    return [*_platform(target), *_tools(target.facts), *_room(target), *_clock(target.facts), *_earlier(target),
+    return [*_platform(target), *_tools(target.facts), *_room(target, target.kept or target.release.id),
+            *_clock(target.facts), *_earlier(target),
             *_ports(target)]
+
+
+def of_upgrade(target: Target) -> list[str]:
+    """What stands in the way of another release on a node that is one."""
+    return [*_platform(target), *_tools(target.facts), *_room(target, target.release.id),
+            *_clock(target.facts)]
 
 
 def refuse(node: str, found: list[str]) -> None:
@@ -46,17 +53,14 @@ def _tools(facts: Facts) -> Iterator[str]:
         yield f"it lacks {', '.join(facts.missing)}: install the packages tar, gzip, coreutils and util-linux"
 
 
-def _room(target: Target) -> Iterator[str]:
+def _room(target: Target, wanted: str) -> Iterator[str]:
     facts, release = target.facts, target.release
     needs: dict[str, int] = {}
-    if release.id not in facts.installed and not target.kept:
+    if wanted not in facts.installed:
         needs[facts.prefix] = release.unpacked + 64 * 2**20
-        needs["/tmp"] = 0  # noqa: S108 - a name in the facts, nothing is written there
+        needs[facts.folder] = release.size
     if facts.node is None:
         needs[facts.home] = ROOM
-    if "/tmp" in needs:  # noqa: S108
-        needs[facts.prefix] += release.size
-        del needs["/tmp"]  # noqa: S108
     devices: dict[str, list[str]] = {}
     for folder in needs:
         disk = facts.disks.get(folder)

@@ -1,8 +1,9 @@
-"""cluster add-node: machines of an inventory, over SSH."""
+"""cluster init, add-node, upgrade, remove-node, reset, status: the machines of an inventory, over SSH."""
 
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,9 +18,13 @@ from arintctl.text import lasting
 from arintctl.verb import verb
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from arint.bootstrap.inventory import Host
     from arint.bootstrap.planning import Plan
-    from arint.operations.adding import Added, Outcome, Tools, Wishes
+    from arint.operations.bootstrapping import Setting
+    from arint.operations.connect import Link
+    from arint.operations.machines import Outcome, Outcomes, Tools, Wishes
 
 InventoryFile = Annotated[Path, typer.Option("-i", "--inventory", metavar="FILE", help="The machines.")]
 ClusterName = Annotated[str, typer.Option("--cluster", help="Which cluster of the inventory, where it has several.")]
@@ -33,6 +38,22 @@ Out = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Save th
 Saved = Annotated[Path | None, typer.Option("--plan", metavar="FILE", help=(
     "Carry out this saved plan, unless a fact has changed."))]
 
+Names = Annotated[list[str] | None, typer.Argument(metavar="[NODE]...", help=(
+    "Nodes of the inventory (default: all of its cluster)."))]
+Several = Annotated[list[str], typer.Argument(metavar="NODE...", help="Nodes of the inventory.")]
+DEFAULT = Path("inventory.yaml")
+
+STANDINGS = Table((
+    Column("NODE", lambda row: row.node),
+    Column("HOST", lambda row: row.host),
+    Column("ROLES", lambda row: ",".join(row.roles), roomy=True),
+    Column("SSH", lambda row: "yes" if row.reached else "no"),
+    Column("RELEASE", lambda row: row.release, roomy=True),
+    Column("AGENT", lambda row: ("runs" if row.running else "stopped") if row.reached else ""),
+    Column("STATE", lambda row: row.state),
+    Column("ERROR", lambda row: row.error, long=True),
+), name=lambda row: str(row.node), empty="no machine")
+
 OUTCOMES = Table((
     Column("NODE", lambda row: row.node),
     Column("HOST", lambda row: row.host),
@@ -43,36 +64,122 @@ OUTCOMES = Table((
 ), name=lambda row: str(row.node), empty="no machine")
 
 
+@verb(app, "init", example="arintctl cluster init -i inventory.yaml")
+def init(session: Session, *, inventory: InventoryFile = DEFAULT, cluster: ClusterName = "", limit: Limit = None,
+         parallel: Parallel = 10, accept_new: AcceptNew = False, bundle: BundleFile = None,
+         dry_run: options.DryRun = False, yes: options.Yes = False, timeout: options.Timeout = "60s") -> None:
+    """Make a new cluster of the machines of an inventory: its first server, then the others.
+
+    It goes on where it broke off, and changes nothing where all is done.
+    """
+    from arint.operations.bootstrapping import init as operation
+
+    wishes = _wishes(dry_run=dry_run, parallel=parallel, timeout=timeout)
+    setting = _setting(inventory, cluster, None, limit, wishes, accept_new=accept_new, yes=yes, bundle=bundle)
+    _run(session, setting, operation)
+
+
 @verb(app, "add-node", example="arintctl cluster add-node n4 -i inventory.yaml")
-def add_node(session: Session,
-             names: Annotated[list[str] | None, typer.Argument(metavar="NODE...", help=(
-                 "Nodes of the inventory (default: all of its cluster)."))] = None, *,
-             inventory: InventoryFile = Path("inventory.yaml"), cluster: ClusterName = "",
-             limit: Limit = None, parallel: Parallel = 10, accept_new: AcceptNew = False,
-             bundle: BundleFile = None, out: Out = None, plan: Saved = None, dry_run: options.DryRun = False,
-             yes: options.Yes = False, timeout: options.Timeout = "60s") -> None:
+def add_node(session: Session, names: Names = None, *, inventory: InventoryFile = DEFAULT, cluster: ClusterName = "",
+             limit: Limit = None, parallel: Parallel = 10, accept_new: AcceptNew = False, bundle: BundleFile = None,
+             out: Out = None, plan: Saved = None, dry_run: options.DryRun = False, yes: options.Yes = False,
+             timeout: options.Timeout = "60s") -> None:
     """Make machines nodes of the cluster, over SSH, from nothing; done when a message has passed through each.
 
     It goes on where it broke off, and changes nothing where all is done. A machine that fails does not stop the others.
     """
-    from arint.operations.adding import Wishes
     from arint.operations.bootstrapping import add_nodes
 
-    hosts = _hosts(inventory, cluster)
-    chosen = _chosen(hosts, names, limit)
-    wishes = Wishes(dry_run=dry_run or out is not None, saved=_saved(plan), parallel=parallel,
-                    timeout=options.seconds_of(timeout))
-    tools = _tools(accept_new=accept_new, yes=yes or plan is not None)
-    with _shown(session) as tell:
-        result = session.run(lambda link, progress: add_nodes(
-            link, hosts, chosen, tools=tools, wishes=wishes, bundle=bundle, tell=tell, progress=progress))
-    _report(session, result, wishes, out)
+    wishes = _wishes(dry_run=dry_run or out is not None, saved=_saved(plan), parallel=parallel, timeout=timeout)
+    setting = _setting(inventory, cluster, names, limit, wishes, accept_new=accept_new,
+                       yes=yes or plan is not None, bundle=bundle)
+    _run(session, setting, add_nodes, out)
 
 
-def _hosts(file: Path, cluster: str) -> tuple[Host, ...]:
+@verb(app, "upgrade", example="arintctl cluster upgrade -i inventory.yaml")
+def upgrade(session: Session, names: Names = None, *, inventory: InventoryFile = DEFAULT, cluster: ClusterName = "",
+            limit: Limit = None, accept_new: AcceptNew = False, bundle: BundleFile = None,
+            drain: Annotated[bool, typer.Option("--drain/--no-drain", help=(
+                "Move everything off a node before its agent is started anew."))] = True,
+            force: Annotated[bool, typer.Option("--force", help="Stop what no other node takes.")] = False,
+            dry_run: options.DryRun = False, yes: options.Yes = False, timeout: options.Timeout = "60s") -> None:
+    """Bring nodes to this release, one after the other: drained, switched, proved, given instances again.
+
+    The first that does not come back ends it. The release before stays installed.
+    """
+    from arint.operations.bootstrapping import upgrade as operation
+
+    wishes = _wishes(dry_run=dry_run, timeout=timeout, force=force)
+    setting = _setting(inventory, cluster, names, limit, wishes, accept_new=accept_new, yes=yes, bundle=bundle)
+    _run(session, setting, partial(operation, drains=drain))
+
+
+@verb(app, "remove-node", example="arintctl cluster remove-node n4 -i inventory.yaml")
+def remove_node(session: Session, names: Several, *, inventory: InventoryFile = DEFAULT, cluster: ClusterName = "",
+                accept_new: AcceptNew = False,
+                force: Annotated[bool, typer.Option("--force", help="Stop what no other node takes.")] = False,
+                dry_run: options.DryRun = False, yes: options.Yes = False) -> None:
+    """Drain nodes, take them out of the cluster, and remove their homes; releases stay installed.
+
+    For a machine that is gone: arintctl node forget.
+    """
+    from arint.operations.bootstrapping import remove_nodes
+
+    setting = _setting(inventory, cluster, names, None, _wishes(dry_run=dry_run, force=force), accept_new=accept_new,
+                       yes=yes)
+    _run(session, setting, remove_nodes)
+
+
+@verb(app, "reset", example="arintctl cluster reset n4 -i inventory.yaml")
+def reset(session: Session, names: Several, *, inventory: InventoryFile = DEFAULT, cluster: ClusterName = "",
+          accept_new: AcceptNew = False, dry_run: options.DryRun = False, yes: options.Yes = False) -> None:
+    """Make machines bare again: agent, home and releases go, with all keys, messages and data. No cluster is asked.
+
+    For a node of a cluster that runs: arintctl cluster remove-node.
+    """
+    from arint.operations.bootstrapping import reset as operation
+
+    setting = _setting(inventory, cluster, names, None, _wishes(dry_run=dry_run), accept_new=accept_new, yes=yes)
+    _run(session, setting, lambda _, setting: operation(setting))
+
+
+@verb(app, "status", example="arintctl cluster status -i inventory.yaml")
+def status(session: Session, *, inventory: InventoryFile = DEFAULT, cluster: ClusterName = "", limit: Limit = None,
+           accept_new: AcceptNew = False) -> None:
+    """Show how every machine of an inventory stands: reached by SSH, its release, and as the cluster sees it."""
+    from arint.operations.bootstrapping import standing
+
+    setting = _setting(inventory, cluster, None, limit, _wishes(), accept_new=accept_new, yes=True)
+    session.rows(session.run(lambda link, _: standing(link, setting)), STANDINGS)
+
+
+def _run(session: Session, setting: Setting, operation: Callable[[Link, Setting], Awaitable[Outcomes]],
+         out: Path | None = None) -> None:
+    import msgspec
+
+    from arintctl.phases import shown
+
+    with shown(quiet=session.settings.quiet) as tell:
+        result = session.run(lambda link, progress: operation(
+            link, msgspec.structs.replace(setting, tell=tell, progress=progress)))
+    _report(session, result, setting.wishes, out)
+
+
+def _wishes(*, dry_run: bool = False, saved: Plan | None = None, parallel: int = 10, timeout: str = "60s",
+            force: bool = False) -> Wishes:
+    from arint.operations.machines import Wishes
+
+    return Wishes(dry_run=dry_run, saved=saved, parallel=parallel, timeout=options.seconds_of(timeout), force=force)
+
+
+def _setting(file: Path, cluster: str, names: list[str] | None, limit: list[str] | None, wishes: Wishes, *,
+             accept_new: bool, yes: bool, bundle: Path | None = None) -> Setting:
     from arint.bootstrap.inventory import load
+    from arint.operations.bootstrapping import Setting
 
-    return load(file).cluster(cluster)
+    hosts = load(file).cluster(cluster)
+    return Setting(hosts=hosts, chosen=_chosen(hosts, names, limit), tools=tools(accept_new=accept_new, yes=yes),
+                   wishes=wishes, bundle=bundle)
 
 
 def _chosen(hosts: tuple[Host, ...], names: list[str] | None, limit: list[str] | None) -> tuple[Host, ...]:
@@ -90,10 +197,11 @@ def _chosen(hosts: tuple[Host, ...], names: list[str] | None, limit: list[str] |
     return found
 
 
-def _tools(*, accept_new: bool, yes: bool) -> Tools:
+def tools(*, accept_new: bool, yes: bool) -> Tools:
+    """What asks the person who typed the command, where there is one."""
     from arint.bootstrap.hostkeys import KnownHosts, everybody, nobody
     from arint.bootstrap.passwords import Passwords
-    from arint.operations.adding import Tools
+    from arint.operations.machines import Tools
 
     asks = sys.stdin.isatty()
     trust = everybody if accept_new else _ask_trust if asks else nobody
@@ -122,7 +230,7 @@ def _approve(plan: Plan, *, yes: bool) -> bool:
 
 
 def _plan_text(plan: Plan) -> str:
-    from arint.bootstrap.planning import phase_of, told
+    from arint.bootstrap.effects import phase_of, told
 
     lines = []
     for host in plan.hosts:
@@ -148,7 +256,7 @@ def _saved(file: Path | None) -> Plan | None:
                             remedy="make one with --out") from None
 
 
-def _report(session: Session, result: Added, wishes: Wishes, out: Path | None) -> None:
+def _report(session: Session, result: Outcomes, wishes: Wishes, out: Path | None) -> None:
     import msgspec
 
     if out is not None:
@@ -172,12 +280,6 @@ def _fail(outcomes: tuple[Outcome, ...]) -> None:
                           remedy="what is done stays done: mend it, and run the same again")
     error.exit_code = failed[0].code if len({one.code for one in failed}) == 1 else ArintError.exit_code
     raise error
-
-
-def _shown(session: Session):  # type: ignore[no-untyped-def]
-    from arintctl.phases import shown
-
-    return shown(quiet=session.settings.quiet)
 
 
 __all__ = ["app"]
