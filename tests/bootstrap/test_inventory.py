@@ -74,7 +74,7 @@ clusters:
 lans: {office: {}}
 """)
     for words in ("i.yaml:2:14: vars.port: 70000 is no port", 'lan: there is no LAN "offic" (did you mean "office"?)',
-                  "'N_1' is no name for a node", 'i.yaml:8:38: clusters.local.nodes.n2.groups[0]: there is no group "x"',
+                  "'N_1' is no name for a node", 'n2.groups[0]: there is no group "x"',
                   "n2.host: 192.0.2.1 is the node N_1 already", "n2.roles: no role", 'n3: the key "host" is missing',
                   "n4.host: '-oProxyCommand=x' is no address", "n4.user", "n4.home", "n4.jump", "n4.labels.a",
                   "n5.capacity.memory: 'lots' is no size", "n5.password: where is it read from?"):
