@@ -41,7 +41,7 @@ CATALOGUE: dict[str, Entry] = {
     "dlq": Entry("dlq", "Dead letters: list, show, edit, replay and drop them.", is_noun=True),
     "channel": Entry("channel", "Channels: list and describe them, and try one with a sample.", is_noun=True),
     "flow": Entry("flow", "Flows: test one with a sample message.", is_noun=True),
-    "node": Entry("join", "Nodes: list, label, cordon and drain them; let machines join.", is_noun=True),
+    "node": Entry("over_ssh", "Nodes: list, label, cordon and drain them; let machines join.", is_noun=True),
     "service": Entry("service", "Services: list, explain, restart and scale them; promote or abort a canary.",
                      is_noun=True),
     "secret": Entry("secret", "Secrets: set one, list them, seal them anew. No command prints a value.", is_noun=True),

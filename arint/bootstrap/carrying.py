@@ -18,7 +18,7 @@ import msgspec
 from arint.bootstrap.effects import Account, Found, Install, Prove, Serve, Start, Switch, Upload
 from arint.bootstrap.facts import SYSTEM_USER, UNIT, Facts
 from arint.bootstrap.services import STOPPING
-from arint.bootstrap.ssh import Remote
+from arint.bootstrap.ssh import SILENT, Remote
 from arint.errors import ArintError, ConflictError, UnreachableError
 from arint.operations.membership import Asked, JoinDocument, Joined, JoinRequest
 
@@ -190,12 +190,13 @@ class Machine:
         if client is None:
             raise ArintError("it has no SFTP", where=self.name,
                              remedy="switch on `Subsystem sftp internal-sftp` in its sshd_config")
+        client.get_channel().settimeout(2 * SILENT)
         try:
             self._remote.must(["mkdir", "-p", posixpath.dirname(effect.to)], "making the folder for the archive")
             if not self._is(effect.to, effect.sha256):
                 self._send(client, effect)
-        except (EOFError, ConnectionError, TimeoutError, OSError) as error:
-            if not self._remote.is_open:
+        except (EOFError, OSError) as error:
+            if not self._remote.is_open or isinstance(error, EOFError | ConnectionError | TimeoutError):
                 raise UnreachableError("the connection broke off while the archive was sent", where=self.name,
                                        remedy="run the same again: it goes on where it was") from None
             raise ArintError(f"the archive cannot be written: {error or 'no room'}", where=f"{self.name}: {effect.to}",

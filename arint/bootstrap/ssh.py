@@ -1,6 +1,6 @@
 """A machine over SSH: reached as its inventory says, commands run and files sent there, everything within a time.
 
-A command is a list of words; the one place where SSH needs a line for the shell of the other side is `Remote._line`.
+A command is a list of words; the one place where SSH needs a line for the shell of the other side is `Remote.line`.
 Passwords go over the standard input of `sudo`, never into words that others see.
 """
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 CONNECT = 15.0
 """Seconds for each of: the connection, the banner, the login."""
 COMMAND = 60.0
+SILENT = 20.0
+"""Seconds without an answer of the other side's kernel, after which a connection has ended."""
 LARGEST_OUTPUT = 8 * 2**20
 _PART = 2**15
 _BREAK = (EOFError, ConnectionError, OSError)
@@ -130,7 +132,7 @@ class Remote:
         try:
             channel = self.transport.open_session(timeout=CONNECT)
             channel.settimeout(timeout)
-            channel.exec_command(self._line(words, root))
+            channel.exec_command(self.line(words, root))
             if root and self.root and self.sudo_password is not None:
                 channel.sendall(f"{self.sudo_password}\n".encode())
             channel.sendall(given)
@@ -153,7 +155,7 @@ class Remote:
         channel.close()
         return True
 
-    def _line(self, words: Sequence[str], root: bool) -> str:
+    def line(self, words: Sequence[str], root: bool) -> str:
         """The words as a line for the shell of the other side."""
         return shlex.join([*(("sudo", "-S", "-k", "-p", "", "--") if root and self.root else ()), *words])
 
@@ -231,6 +233,8 @@ def _login(way: Way, host: Host, known: KnownHosts, passwords: Passwords, over: 
     transport = client.get_transport()
     if transport is not None:
         transport.set_keepalive(5)
+        if isinstance(transport.sock, socket.socket):  # else it goes through another connection, which breaks with it
+            transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(SILENT * 1000))
     return client
 
 

@@ -178,11 +178,11 @@ def _setting(file: Path, cluster: str, names: list[str] | None, limit: list[str]
     from arint.operations.bootstrapping import Setting
 
     hosts = load(file).cluster(cluster)
-    return Setting(hosts=hosts, chosen=_chosen(hosts, names, limit), tools=tools(accept_new=accept_new, yes=yes),
+    return Setting(hosts=hosts, chosen=chosen(hosts, names, limit), tools=tools(accept_new=accept_new, yes=yes),
                    wishes=wishes, bundle=bundle)
 
 
-def _chosen(hosts: tuple[Host, ...], names: list[str] | None, limit: list[str] | None) -> tuple[Host, ...]:
+def chosen(hosts: tuple[Host, ...], names: list[str] | None, limit: list[str] | None) -> tuple[Host, ...]:
     """The machines that are meant: by name, or by the address by which they are reached."""
     from arint.resources.problems import nearest
 
