@@ -190,7 +190,9 @@ class Machine:
         if client is None:
             raise ArintError("it has no SFTP", where=self.name,
                              remedy="switch on `Subsystem sftp internal-sftp` in its sshd_config")
-        client.get_channel().settimeout(2 * SILENT)
+        channel = client.get_channel()
+        if channel is not None:
+            channel.settimeout(2 * SILENT)
         try:
             self._remote.must(["mkdir", "-p", posixpath.dirname(effect.to)], "making the folder for the archive")
             if not self._is(effect.to, effect.sha256):

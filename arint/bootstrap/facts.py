@@ -219,9 +219,9 @@ def parse(text: str, facts: Facts, now: float) -> Facts:
     return msgspec.structs.replace(
         facts, system=one("system").lower(), machine=one("machine"), glibc=_version(one("glibc")),
         hostname=one("hostname"), machine_id=one("machine_id"), skew=skew,
-        processors=int(one("processors") or 0), missing=tuple(found.get("missing", ())),
+        processors=_number(one("processors")), missing=tuple(found.get("missing", ())),
         systemd=bool(one("systemd")), disks=dict(filter(None, map(_disk, found.get("disk", ())))),
-        listening=tuple(sorted({int(port, 16) for port in found.get("listens", ())})),
+        listening=tuple(sorted({_number(port, 16) for port in found.get("listens", ())})),
         installed=tuple(sorted(found.get("installed", ()))), current=one("current"), node=node,
         strange=strange, owner=one("owner"), service=one("service"), enabled=bool(one("enabled")),
         account=bool(one("account")), running=inside.partition("/")[0] if inside != runs else runs,
@@ -242,6 +242,14 @@ def _disk(text: str) -> tuple[str, Disk] | None:
     if len(words) != 4 or not words[3].isdigit():
         return None
     return words[0], Disk(words[1] == "yes", words[2], int(words[3]) * 1024)
+
+
+def _number(text: str, base: int = 10) -> int:
+    """0 for what is none."""
+    try:
+        return int(text, base)
+    except ValueError:
+        return 0
 
 
 def _version(text: str) -> str:

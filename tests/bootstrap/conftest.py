@@ -47,9 +47,9 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(lab: Callable[..., Lab], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """Two bare machines beside a running cluster."""
+    """Three bare machines beside a running cluster."""
     folder = tmp_path_factory.mktemp("site")
-    with lab(count=2, password_login=True) as machines, System(folder, up=False) as system:
+    with lab(count=3, password_login=True) as machines, System(folder, up=False) as system:
         system.environment["XDG_CONFIG_HOME"] = str(folder / "config")
         system.ctl("up", "--host", machines.host, "--node", "first")
         yield Site(machines, system)

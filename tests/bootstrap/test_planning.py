@@ -184,9 +184,12 @@ nonsense
     assert "cannot be read" in parse('now=1\nnode={"a', BARE, 0).strange
 
 
-@given(st.text(max_size=200))
-def test_no_output_of_a_machine_breaks_the_reader(text: str) -> None:
-    parse(f"now=5\n{text}", BARE, 0.0)
+KEYS = ("processors", "listens", "disk", "node", "glibc", "runs", "installed", "service", "held", "other")
+
+
+@given(st.lists(st.tuples(st.sampled_from(KEYS), st.text(max_size=40))))
+def test_no_output_of_a_machine_breaks_the_reader(lines: list[tuple[str, str]]) -> None:
+    parse("now=5\n" + "\n".join(f"{key}={value}" for key, value in lines), BARE, 0.0)
 
 
 def test_the_proof_is_no_change() -> None:
