@@ -38,7 +38,7 @@ _INSTALL = """\
 set -e
 umask 022
 archive=$1 release=$2 prefix=$3 hash=$4
-[ -f "$prefix/$release/bundle.json" ] && exit 0
+[ -f "$prefix/$release/bundle.json" ] && rm -f "$archive" && exit 0
 mkdir -p "$prefix"
 half=$prefix/.half-$release
 rm -rf "$half"
@@ -130,12 +130,19 @@ done
 exit 0
 """
 
+# One supervisor a home: it holds a lock for as long as it lives.
+_SUPERVISE = r"""
+setsid -f flock -n "$2/run/supervisord.lock" "$1" --nodaemon -c "$2/supervisor.conf" </dev/null >/dev/null 2>&1
+"""
+
 _LOCK = r"""
 umask 077
 mkdir -p "$(dirname "$1")"
 exec 9>>"$1"
 if flock -n 9; then
   printf '%s\n' "$2" >"$1"
+  # what an arintctl that was killed has begun there goes on by itself: wait for its end
+  flock -w "$3" "$1.work" true || { echo "held by what an earlier run has begun"; exit 1; }
   echo locked
   exec cat >/dev/null
 fi
@@ -150,7 +157,7 @@ class Machine:
 
     def __init__(self, remote: Remote, facts: Facts, said: Said) -> None:
         self._remote = remote
-        self._facts = facts
+        self.facts = facts
         self.said = said
         self._held: Channel | None = None
 
@@ -158,11 +165,6 @@ class Machine:
     def remote(self) -> Remote:
         """The connection to it."""
         return self._remote
-
-    @property
-    def facts(self) -> Facts:
-        """What was known of it when it was reached."""
-        return self._facts
 
     @property
     def name(self) -> str:
@@ -174,10 +176,12 @@ class Machine:
 
         Raises ConflictError that says who does.
         """
-        file = "/run/lock/arint-bootstrap" if self._facts.root else posixpath.join(
-            self._facts.folder, ".cache/arint-bootstrap/lock")
-        channel = self._remote.begin(["sh", "-c", _LOCK, "lock", file, who], root=True, more=True)
-        answer = channel.recv(1000).decode(errors="replace").strip()
+        channel = self._remote.begin(["sh", "-c", _LOCK, "lock", self._lock_file, who, f"{_UNPACKING:g}"], root=True,
+                                     more=True, timeout=_UNPACKING + _STARTING)
+        try:
+            answer = channel.recv(1000).decode(errors="replace").strip()
+        except TimeoutError:
+            answer = ""
         if answer != "locked":
             channel.close()
             raise ConflictError(f"the machine is being set up by {answer.removeprefix('held').strip() or 'another'}",
@@ -286,30 +290,30 @@ class Machine:
                               timeout=STOPPING + _STARTING)
             return
         self.stop()
-        program = posixpath.join(self._facts.prefix, "current/bin/supervisord")
-        self._remote.must(self._as_owner([program, "-c", posixpath.join(self._facts.home, "supervisor.conf")]),
+        program = posixpath.join(self.facts.prefix, "current/bin/supervisord")
+        self._remote.must(self._as_owner(["sh", "-c", _SUPERVISE, "arint", program, self.facts.home]),
                           "starting the supervisor", root=True, timeout=_STARTING)
 
     def stop(self) -> None:
         """End the agent, its workers and engines, and what keeps it running."""
-        if self._facts.systemd_unit:
+        if self.facts.systemd_unit:
             self._remote.run(["systemctl", "stop", "arint.service"], root=True, timeout=STOPPING + _STARTING)
-        self._script(_STOP, self._facts.home, str(STOPPING), what="stopping the agent", timeout=STOPPING + _STARTING)
+        self._script(_STOP, self.facts.home, str(STOPPING), what="stopping the agent", timeout=STOPPING + _STARTING)
 
     def disable(self) -> None:
         """Stop, and do not start again, not at boot either."""
         self.stop()
-        if self._facts.systemd_unit:
+        if self.facts.systemd_unit:
             self._script(_DISABLE, "arint.service", UNIT, what="removing the unit", timeout=STOPPING + _STARTING)
 
     def clean(self) -> None:
         """Remove the home, if it is one."""
-        self._script(_CLEAN, self._facts.home, SYSTEM_USER, what="removing the home", timeout=_UNPACKING)
+        self._script(_CLEAN, self.facts.home, SYSTEM_USER, what="removing the home", timeout=_UNPACKING)
 
     def uninstall(self, *keep: str) -> None:
         """Remove every release but these (and `current`, where any is kept)."""
         kept = (*keep, "current") if keep else ()
-        self._script(_UNINSTALL, self._facts.prefix, *kept, what="removing releases", timeout=_UNPACKING)
+        self._script(_UNINSTALL, self.facts.prefix, *kept, what="removing releases", timeout=_UNPACKING)
 
     def prove(self, effect: Prove) -> None:
         """Raises what the machine says where it is not ready."""
@@ -317,7 +321,7 @@ class Machine:
 
     def command(self, *words: str) -> list[str]:
         """The words that run arintctl there, as the node's owner, with its home."""
-        return self._as_owner([posixpath.join(self._facts.prefix, "current/bin/arintctl"), "--home", self._facts.home,
+        return self._as_owner([posixpath.join(self.facts.prefix, "current/bin/arintctl"), "--home", self.facts.home,
                                *words])
 
     def _arintctl(self, *words: str, given: msgspec.Struct | None = None, timeout: float = 60.0) -> bytes:
@@ -330,16 +334,23 @@ class Machine:
         return done.out.encode()
 
     def _make_home(self) -> None:
-        if self._facts.root:
-            self._script(_HOME, self._facts.home, SYSTEM_USER, what="making the home")
+        if self.facts.root:
+            self._script(_HOME, self.facts.home, SYSTEM_USER, what="making the home")
 
     def _as_owner(self, words: Sequence[str]) -> list[str]:
-        if not self._facts.root:
+        if not self.facts.root:
             return list(words)
-        return ["runuser", "-u", SYSTEM_USER, "--", "env", "-C", "/", f"HOME={self._facts.home}", *words]
+        return ["runuser", "-u", SYSTEM_USER, "--", "env", "-C", "/", f"HOME={self.facts.home}", *words]
+
+    @property
+    def _lock_file(self) -> str:
+        return "/run/lock/arint-bootstrap" if self.facts.root else posixpath.join(
+            self.facts.folder, ".cache/arint-bootstrap.lock")
 
     def _script(self, script: str, *arguments: str, what: str, timeout: float = 60.0) -> str:
-        return self._remote.must(["sh", "-c", script, "arint", *arguments], what, root=True, timeout=timeout)
+        """Run a script, while which no other is run there: also after this arintctl has ended."""
+        words = ["flock", "-o", "-w", f"{timeout:g}", f"{self._lock_file}.work", "sh", "-c", script, "arint", *arguments]
+        return self._remote.must(words, what, root=True, timeout=timeout + _STARTING)
 
 
 def refused(code: int, text: str, where: str) -> ArintError:

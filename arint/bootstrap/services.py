@@ -57,7 +57,6 @@ WantedBy=multi-user.target
 _SUPERVISOR = """\
 ; Written by arintctl cluster add-node.
 [supervisord]
-nodaemon=false
 pidfile={home}/run/supervisord.pid
 logfile={home}/log/supervisord.log
 logfile_maxbytes=1MB

@@ -17,7 +17,6 @@ from typing import TypeVar
 
 import msgspec
 
-from arint.bootstrap import planning
 from arint.bootstrap.carrying import Machine
 from arint.bootstrap.doors import Door, is_loopback
 from arint.bootstrap.effects import (
@@ -208,9 +207,12 @@ class Machines:
         return Machine(remote, facts, lambda text: None)
 
     async def meet(self, work: Work) -> None:
-        """Reach the machine of a work, and tell."""
+        """Reach the machine of a work, hold it while this lasts, and tell."""
         self.say(work, "connect", f"to {work.host.host}")
-        work.machine = await self.reach(work.host)
+        machine = work.machine = await self.reach(work.host)
+        if not self.wishes.dry_run:  # hold it, and read what it is once more: another may have been there
+            await self.aside(lambda: machine.lock(_who()))
+            machine.facts = await self._facts(machine.remote)
         work.machine.said = lambda text: self.say(work, "upload", text)
         self.say(work, "facts", _described(work.machine.facts), done=True)
 
@@ -235,23 +237,12 @@ class Machines:
     async def carry_out(self, work: Work, door: Door | None) -> None:
         """All effects of one machine's plan, in their order."""
         assert work.plan is not None
-        if work.plan.changes:
-            await self._lock(work)
         for effect in work.plan.effects:
             self.say(work, phase_of(effect), told(effect))
             await self._effect(work, effect, door)
             if not isinstance(effect, Prove):
                 work.done.append(told(effect))
             self.say(work, phase_of(effect), told(effect), done=True)
-
-    async def _lock(self, work: Work) -> None:
-        """Hold the machine; between plan and lock somebody else may have been there."""
-        assert work.plan is not None
-        machine = work.machine
-        await self.aside(lambda: machine.lock(_who()))
-        if planning.digest(await self._facts(machine.remote)) != work.plan.standing:
-            raise ConflictError("the machine was changed by another in the meantime", where=work.host.node,
-                                remedy="run the same again")
 
     async def _facts(self, remote: Remote) -> Facts:
         host = remote.host
