@@ -349,8 +349,9 @@ class Machine:
 
     def _script(self, script: str, *arguments: str, what: str, timeout: float = 60.0) -> str:
         """Run a script, while which no other is run there: also after this arintctl has ended."""
-        words = ["flock", "-o", "-w", f"{timeout:g}", f"{self._lock_file}.work", "sh", "-c", script, "arint", *arguments]
-        return self._remote.must(words, what, root=True, timeout=timeout + _STARTING)
+        alone = ["flock", "-o", "-w", f"{timeout:g}", f"{self._lock_file}.work"]
+        return self._remote.must([*alone, "sh", "-c", script, "arint", *arguments], what, root=True,
+                                 timeout=timeout + _STARTING)
 
 
 def refused(code: int, text: str, where: str) -> ArintError:

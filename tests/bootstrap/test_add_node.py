@@ -66,7 +66,7 @@ def test_two_administrators_at_once(site: Site) -> None:
 
 def test_for_a_user_without_root_it_lies_in_the_users_folders(site: Site) -> None:
     site.system.environment["LAB_PASSWORD"] = PASSWORD
-    site.write(m3="user: plain, password: {env: LAB_PASSWORD}, key: /dev/null, agent: false, labels: {zone: b}")
+    site.write(m3="user: plain, password: {env: LAB_PASSWORD}, labels: {zone: b}")
     try:
         assert site.add("m3")["m3"]["state"] == "added"
         assert site.add("m3")["m3"]["state"] == "unchanged"
