@@ -29,7 +29,7 @@ AUDIT_AGE = 400 * 86400.0
 
 
 class StreamState(msgspec.Struct, frozen=True):
-    """How a stream stands. `consumers` is their number; `last` is the sequence of the newest message ever."""
+    """How a stream stands. `consumers` and `subjects` count; `last` is the sequence of the newest message ever."""
 
     name: str
     messages: int
@@ -38,6 +38,7 @@ class StreamState(msgspec.Struct, frozen=True):
     last: int
     max_bytes: int
     consumers: int
+    subjects: int = 0
 
 
 def _config(name: str, subject: str, replicas: int, max_bytes: int, **more: Any) -> dict[str, Any]:
@@ -190,4 +191,4 @@ async def state(bus: Bus, stream: str) -> StreamState:
     answer = await api.call(bus, f"STREAM.INFO.{stream}")
     now, config = answer["state"], answer["config"]
     return StreamState(stream, now["messages"], now["bytes"], now["first_seq"], now["last_seq"], config["max_bytes"],
-                       now["consumer_count"])
+                       now["consumer_count"], now.get("num_subjects", 0))

@@ -198,8 +198,8 @@ async def _dead_letters(link: Link) -> Made:
     from arint.bus.subjects import DEAD
 
     found = await state(await link.bus(), DEAD)
-    if found.messages:
-        return "warning", f"{found.messages}", "arintctl dlq list"
+    if found.subjects:
+        return "warning", f"{found.subjects}", "arintctl dlq list"
     return "good", "none", ""
 
 

@@ -123,7 +123,11 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class Totals(msgspec.Struct, frozen=True):
-    """The whole cluster in one line."""
+    """The whole cluster in one line.
+
+    `dead_letters` are those that wait for somebody, of whatever age; `counts.dead` are deaths since processes started:
+    a message that was replayed and died again is two of those and one letter. None: the broker did not tell.
+    """
 
     counts: Counts
     rates: Rates | None
@@ -131,6 +135,7 @@ class Totals(msgspec.Struct, frozen=True):
     open_circuits: int
     ready: int
     instances: int
+    dead_letters: int | None = None
 
 
 class Overview(msgspec.Struct, frozen=True):
@@ -161,7 +166,8 @@ def overview_of(standing: Standing, before: Overview | None = None, *, at: float
     circuits = _circuits(standing.instances)
     now = Overview(
         at=at, interval=elapsed if before else 0.0, cluster=standing.cluster, node=standing.node,
-        change_set=standing.change_set, ready=standing.ready, error=standing.error, totals=_totals(instances, circuits),
+        change_set=standing.change_set, ready=standing.ready, error=standing.error,
+        totals=_totals(instances, circuits, standing.dead_letters),
         nodes=tuple(_node(one, standing) for one in standing.nodes), engines=tuple(map(_engine, standing.engines)),
         services=_services(instances), instances=instances, circuits=circuits, failures=())
     known = before.failures if before else ()
@@ -258,11 +264,13 @@ def _circuits(instances: Iterable[InstanceStatus]) -> tuple[CircuitView, ...]:
     return tuple(sorted(found.values(), key=lambda circuit: (circuit.since, circuit.connection)))
 
 
-def _totals(instances: tuple[InstanceView, ...], circuits: tuple[CircuitView, ...]) -> Totals:
+def _totals(instances: tuple[InstanceView, ...], circuits: tuple[CircuitView, ...],
+            dead_letters: int | None) -> Totals:
     serving = [item for item in instances if item.state != "draining"]
     return Totals(counts=_sum_counts(instances), rates=_sum_rates(instances),
                   in_flight=sum(item.in_flight for item in instances), open_circuits=len(circuits),
-                  ready=sum(item.state == "ready" for item in serving), instances=len(serving))
+                  ready=sum(item.state == "ready" for item in serving), instances=len(serving),
+                  dead_letters=dead_letters)
 
 
 def _node(one: NodeStanding, status: Standing) -> NodeView:

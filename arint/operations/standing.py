@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -12,6 +13,7 @@ import msgspec
 from arint.administration.registry import administrative
 from arint.errors import ArintError
 from arint.operations.agent import AgentStatus, EngineStatus, InstanceStatus
+from arint.operations.open_letters import OpenLetters, open_letters
 
 if TYPE_CHECKING:
     from arint.operations.connect import Link
@@ -44,7 +46,10 @@ class NodeStanding(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The cluster at one moment, asked at `node`. `change_set` is the one that all of this is about."""
+    """The cluster at one moment, asked at `node`. `change_set` is the one that all of this is about.
+
+    `dead_letters` are those that wait for somebody; None where the broker was not asked, or did not tell.
+    """
 
     cluster: str
     node: str
@@ -54,6 +59,7 @@ class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
     nodes: tuple[NodeStanding, ...] = ()
     engines: tuple[EngineStatus, ...] = ()
     instances: tuple[InstanceStatus, ...] = ()
+    dead_letters: int | None = None
 
 
 def standing_of(own: AgentStatus, others: Mapping[str, AgentStatus | str] | None = None) -> Standing:
@@ -91,10 +97,11 @@ async def standing(link: Link, *, within: float = 5.0) -> Standing:
 @administrative("viewer")
 async def standings(link: Link) -> AsyncIterator[Standing]:
     """How the cluster stands, once a second. Raises as `standing`."""
-    while True:
-        begin = time.monotonic()
-        yield await standing(link)
-        await asyncio.sleep(max(0.0, begin + EVERY - time.monotonic()))
+    async with OpenLetters(partial(open_letters, link)) as letters:
+        while True:
+            begin = time.monotonic()
+            yield msgspec.structs.replace(await standing(link), dead_letters=await letters.latest())
+            await asyncio.sleep(max(0.0, begin + EVERY - time.monotonic()))
 
 
 async def _asked(link: Link, nodes: list[str]) -> dict[str, AgentStatus | str]:

@@ -115,7 +115,7 @@ CLUSTER = Table((
     Column("READY", lambda one: f"{one.totals.ready}/{one.totals.instances}"),
     Column("MSG/S", lambda one: _processed(one.totals.rates)),
     Column("ACCEPTED/S", lambda one: _accepted(one.totals.rates)),
-    Column("DEAD", lambda one: one.totals.counts.dead),
+    Column("DEAD LETTERS", lambda one: "-" if one.totals.dead_letters is None else one.totals.dead_letters),
     Column("AWAY", lambda one: one.totals.open_circuits),
 ), name=lambda one: str(one.cluster))
 
@@ -139,7 +139,6 @@ SERVICES = Table((
     Column("MSG/S", lambda one: _processed(one.rates)),
     Column("ACCEPTED/S", lambda one: _accepted(one.rates)),
     Column("FAILED", lambda one: one.counts.failed),
-    Column("DEAD", lambda one: one.counts.dead),
     Column("IN FLIGHT", lambda one: one.in_flight),
 ), name=lambda one: str(one.service))
 

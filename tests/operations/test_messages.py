@@ -15,6 +15,7 @@ from arint.operations import messages
 from arint.operations.connect import Link
 from arint.operations.dead import DeadFilter, drop_dead, edit_dead, list_dead, replay_dead, show_dead
 from arint.operations.events import EventFilter, past
+from arint.operations.open_letters import open_letters
 from arint.operations.probe import pass_a_message
 
 STAGE = "1-call-price"
@@ -83,6 +84,29 @@ async def test_a_dead_letter_is_listed_edited_replayed_and_told(link: Link, flow
         (0, 0, "done"), (1, 0, "replayed"), (2, 1, "waiting")]
     outcomes = [record.outcome for record in await past(link, EventFilter(flow=flow)) if record.root == message.id]
     assert outcomes == ["done", "dead", "edited", "replayed"]
+
+
+async def test_open_letters_are_those_that_wait_for_somebody_not_deaths(link: Link, flow: str) -> None:
+    async def counted() -> int:
+        found = await open_letters(link)
+        assert found is not None
+        return found
+
+    before = await counted()
+    message, other = await a_dead_letter(link, flow), await a_dead_letter(link, flow)
+    assert await counted() == before + 2
+    await edit_dead(link, message.id, b"{}")
+    assert await counted() == before + 2
+    again = await replay_dead(link, message.id)
+    assert await counted() == before + 1
+    letters = DeadLetters(await link.bus())  # and it dies again
+    await letters.store(msgspec.structs.replace(message, run=again.run), flow, STAGE)
+    await letters.close()
+    assert await counted() == before + 2, "three deaths, two letters"
+    await drop_dead(link, other.id)
+    assert await counted() == before + 1
+    await drop_dead(link, message.id)
+    assert await counted() == before
 
 
 async def test_a_replay_that_was_cut_short_is_finished_not_repeated(link: Link, flow: str) -> None:

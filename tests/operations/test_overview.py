@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from arint.errors import ArintError, UnreachableError
 from arint.home import Home, NodeConfig
+from arint.operations import open_letters
 from arint.operations.agent import AgentStatus, EngineStatus, InstanceStatus
 from arint.operations.connect import Link
 from arint.operations.following import Following, look
@@ -198,6 +199,24 @@ async def test_following_goes_on_where_it_was_when_the_agent_comes_back(talker: 
         assert msgspec.json.decode(talker.asked) == {"type": "query", "what": "cluster"}
         await follow(450)
         assert seen[2:] == [Rates(processed=100)]
+
+
+async def test_a_broker_that_does_not_answer_holds_up_no_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(open_letters, "PATIENCE", 0.01)
+    asked: list[bool] = []
+
+    async def ask() -> int | None:
+        asked.append(True)
+        if len(asked) == 2:
+            await asyncio.Event().wait()
+        return 7
+
+    async with open_letters.OpenLetters(ask) as letters:
+        assert [await letters.latest() for _ in range(4)] == [7, 7, 7, 7]
+        assert len(asked) == 2, "one question at a time"
+    assert not [task for task in asyncio.all_tasks() if "ask" in repr(task.get_coro())], "none is left behind"
+    seen = overview_of(msgspec.structs.replace(standing_of(AgentStatus(node="box")), dead_letters=7), at=0)
+    assert seen.totals.dead_letters == 7
 
 
 @pytest.mark.parametrize("line", [b"nonsense", b'{"node": 7}', b"[" * 10_000, b"\xff\xfe", b'"' + b"x" * 2**24])

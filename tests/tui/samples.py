@@ -51,7 +51,8 @@ def story(seconds: int = 45) -> Iterator[Overview]:
     """One overview a second."""
     before: Overview | None = None
     for second in range(seconds):
-        before = overview_of(standing_of(status(second)), before, at=NOON + second, elapsed=1.0)
+        standing = msgspec.structs.replace(standing_of(status(second)), dead_letters=second // 20)
+        before = overview_of(standing, before, at=NOON + second, elapsed=1.0)
         yield before
 
 

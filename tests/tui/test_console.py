@@ -49,7 +49,7 @@ async def test_everything_stands_on_one_screen(told: tuple[Overview, ...], size:
     console = Console(FakeSource(*told), ticks=lambda: 0.0)
     async with console.run_test(size=size) as pilot:
         text = await until_shown(pilot, "ARWADM console", "ARCLST cluster local", "change set 12", "live",
-                                 "messages/s", "accepted/s", "dead letters 1", "open circuits 1", "ready 5/6",
+                                 "messages/s", "accepted/s", "dead letters 2", "open circuits 1", "ready 5/6",
                                  "ARSRV nodes", "box-1", "etcd", "nats", "ARLDB services", "price", "ARLDB instances",
                                  "approve-1", "open circuits and recent failures", "partner", "away",
                                  "q Quit", "? Help", "Tab Panel", "↑↓ Row", "r Reconnect")

@@ -19,7 +19,8 @@ WORDS = (
     ("ARLDB availability", "places services, and keeps their instances alive"),
     ("ARWADM console", "this program, and arintctl"),
     ("messages/s, MSG/S", "stages done a second, one for each place that a message passes; for a channel, accepted"),
-    ("FAILED, DEAD", "attempts that failed, and messages that became dead letters, since the process started"),
+    ("dead letters", "those that wait for somebody to replay, edit or drop them: arintctl dlq list"),
+    ("FAILED", "attempts that failed since the process started"),
     ("open circuit", "a system that is away; its messages wait, and lose no attempt"),
 )
 MORE = "More: arintctl why MESSAGE, arintctl dlq list, arintctl events -f, arintctl logs INSTANCE"

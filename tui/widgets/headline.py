@@ -39,10 +39,10 @@ class Totals(Static):
 
 
 def _counts(overview: Overview) -> Text:
-    totals = overview.totals
+    totals, letters = overview.totals, overview.totals.dead_letters
     line = Text(no_wrap=True, overflow="ellipsis")
     for label, value, is_alarm in (
-            ("dead letters", f"{totals.counts.dead:,}", totals.counts.dead > 0),
+            ("dead letters", cells.UNKNOWN if letters is None else f"{letters:,}", bool(letters)),
             ("open circuits", f"{totals.open_circuits:,}", totals.open_circuits > 0),
             ("failed attempts", f"{totals.counts.failed:,}", totals.counts.failed > 0),
             ("in flight", f"{totals.in_flight:,}", False),

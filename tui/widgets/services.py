@@ -9,8 +9,8 @@ from tui.widgets.panel import Panel
 from tui.widgets.table import Heading, Row
 
 HEADINGS = (Heading("SERVICE"), Heading("STATE", 9), Heading("READY", 5, True), Heading("MSG/S", 8, True),
-            Heading("TREND"), Heading("FAILED", 6, True), Heading("DEAD", 5, True), Heading("IN FLIGHT", 9, True),
-            Heading("PROCESSED", 11, True), Heading("ERROR"))
+            Heading("TREND"), Heading("FAILED", 6, True), Heading("IN FLIGHT", 9, True), Heading("PROCESSED", 11, True),
+            Heading("ERROR"))
 
 
 def panel() -> Panel:
@@ -24,5 +24,5 @@ def rows(overview: Overview, trends: Trends, width: int) -> list[Row]:
     return [Row(one.service, (
         cells.name(one.service, name), cells.state(one.state), cells.ratio(one.ready, one.instances),
         cells.rate(throughput(one.rates)), cells.drawn(spark(trends.of(one.service), trend)),
-        cells.alarm(one.counts.failed), cells.alarm(one.counts.dead), cells.number(one.in_flight),
-        cells.number(one.counts.processed), cells.words(one.error))) for one in overview.services]
+        cells.alarm(one.counts.failed), cells.number(one.in_flight), cells.number(one.counts.processed),
+        cells.words(one.error))) for one in overview.services]
