@@ -8,7 +8,7 @@ same while the steps before it stay.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -47,9 +47,12 @@ class Label:
 
 
 class Instruction:
-    """One thing to do: `kind` says which fields matter. `handler` is the `catch` around it."""
+    """One thing to do: `kind` says which fields matter. `handler` is the `catch` around it.
 
-    __slots__ = ("condition", "handler", "key", "kind", "name", "path", "step", "to", "token")
+    `where` is where its step stands in the manifest, as errors tell it.
+    """
+
+    __slots__ = ("condition", "handler", "key", "kind", "name", "path", "step", "to", "token", "where")
 
     def __init__(self, kind: Literal["pure", "effect", "branch", "jump", "end"], path: str = "", key: str = "", *,
                  step: Any = None, condition: Expression | None = None, to: Label | None = None,
@@ -63,13 +66,14 @@ class Instruction:
         self.handler = handler
         self.token = token
         self.name = ""
+        self.where = ""
 
 
 class Stage(msgspec.Struct, frozen=True):
     """One stage: `kind` is the key of its effect (`call`, `send`, `callback`), or `pure`; `at` its first instruction.
 
     `target` is what the effect touches, such as `service/price`. `handler` is the stage of the `catch` around it.
-    `name` is what its writer calls the step.
+    `name` is what its writer calls the step, and `where` where it stands in the manifest.
     """
 
     token: str
@@ -80,6 +84,7 @@ class Stage(msgspec.Struct, frozen=True):
     handler: str = ""
     path: str = ""
     name: str = ""
+    where: str = ""
 
 
 class Program(msgspec.Struct, frozen=True):
@@ -106,6 +111,11 @@ class Program(msgspec.Struct, frozen=True):
         """Does this stage hold its messages, so that one process must have them all?"""
         return self.stage(token).kind == "aggregate" or (self.order is not None and token == START)
 
+    def where(self, token: str) -> str:
+        """Where the stage's step stands in the manifest; the stage itself where it begins with no step of its own."""
+        found = self.stages.get(token)
+        return found.where or token if found is not None else token
+
     def retry(self, token: str) -> Retry:
         """How often this stage is tried."""
         return self.stage(token).retry
@@ -127,6 +137,7 @@ class Builder:
         self._inlined: list[Flow] = [flow]
         self._retry = flow.retry
         self._name = ""
+        self._at = ""
         self._depth = 0
 
     def program(self) -> Program:
@@ -154,6 +165,7 @@ class Builder:
     def _end_of_the_dropped(self) -> None:
         """Where a `filter` leads with no gathering after it: the message ends there."""
         self._name = ""
+        self._at = ""
         places = [*self._forks, self._dropped]
         if any(instruction.to in places for instruction in self._code):
             for label in places:
@@ -170,18 +182,23 @@ class Builder:
         self._stages = {token: msgspec.structs.replace(stage, handler=effects.get(stage.handler, stage.handler))
                         for token, stage in self._stages.items() if token not in effects}
 
-    def steps(self, steps: list[dict[str, Any]], prefix: str) -> None:
-        """Add these steps; the path of each is the prefix and its index."""
+    def steps(self, steps: list[dict[str, Any]], prefix: str, *within: str | int) -> None:
+        """Add these steps; the path of each is the prefix and its index.
+
+        `within` is where they stand in the step that is being emitted, as `Step.blocks` tells it.
+        """
         self._depth += 1
         if self._depth > DEEPEST:
             raise NotValidError(f"steps are nested more than {DEEPEST} deep", where=f"flow/{self._flow.name}")
-        around = self._retry
+        around, at = self._retry, self._at
+        listed = dotted(within or ("steps",), at)
         for index, written in enumerate(steps):
             step = build_step(written)
             self._retry = msgspec.convert(written["retry"], Retry) if "retry" in written else around
             self._name = str(written.get("name", ""))
+            self._at = f"{listed}[{index}]"
             step.emit(self, f"{prefix}{index}")
-        self._retry = around
+        self._retry, self._at = around, at
         self._depth -= 1
 
     def pure(self, step: PureStep, path: str) -> None:
@@ -194,7 +211,7 @@ class Builder:
         handler = self._handler
         self._stages[token] = Stage(token=token, kind=step.key, target=step.target, at=len(self._code),
                                     retry=self._retry, handler=handler.token if handler else "", path=path,
-                                    name=self._name)
+                                    name=self._name, where=self._where(step.key))
         self._add(Instruction("effect", path, step.key, step=step, handler=handler, token=token))
 
     def branch(self, condition: Expression, otherwise: Label, path: str, key: str) -> None:
@@ -298,10 +315,15 @@ class Builder:
         if called is None:
             raise NotFoundError(f"there is no flow {name}", where=f"flow/{names[-1]}", remedy="check the name")
         around, self._retry = self._retry, called.retry
+        at, self._at = self._at, f"flow/{name}:"
         self._inlined.append(called)
         self.steps(called.steps, f"{path}f")
         self._inlined.pop()
-        self._retry = around
+        self._retry, self._at = around, at
+
+    def _where(self, key: str) -> str:
+        place = dotted((key,), self._at)
+        return f"{self._name} ({place})" if self._name else place
 
     @property
     def _handler(self) -> Label | None:
@@ -311,7 +333,7 @@ class Builder:
         if len(self._code) >= LARGEST_PROGRAM:
             raise NotValidError(f"with the flows it calls it has more than {LARGEST_PROGRAM} steps",
                                 where=f"flow/{self._flow.name}", remedy="send to flows instead of calling them")
-        instruction.name = self._name
+        instruction.name, instruction.where = self._name, self._where(instruction.key)
         self._code.append(instruction)
 
 
@@ -375,6 +397,14 @@ def implicit_program(flow: str) -> Program:
     if step is None:
         raise NotFoundError(f"there is no flow {flow}", remedy="a service or a connection can be sent to")
     return msgspec.structs.replace(compile_flow(Flow(name=name, steps=[step]), {}), flow=flow)
+
+
+def dotted(path: Iterable[str | int], base: str = "") -> str:
+    """A place in a manifest as errors tell it: `steps[0].when.then[1]`. After a base with a colon it begins anew."""
+    for part in path:
+        base += f"[{part}]" if isinstance(part, int) else f" {part}" if base.endswith(":") else f".{part}" if base \
+            else part
+    return base
 
 
 def _token(path: str, key: str, target: str) -> str:

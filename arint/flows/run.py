@@ -77,7 +77,7 @@ def _advance(code: tuple[Instruction, ...], at: int, state: State) -> Instructio
 
 def _handled(instruction: Instruction, error: Exception, state: State) -> int:
     """Where to go on: the `catch` around. Raises the error again if there is none."""
-    where = f"{instruction.path}-{instruction.key}"
+    where = instruction.where
     if isinstance(error, ArintError) and error.where is None:
         error.where = where
     if instruction.handler is None:
@@ -90,7 +90,7 @@ def _handled(instruction: Instruction, error: Exception, state: State) -> int:
 
 
 def failed_step(error: BaseException) -> str:
-    """The pure step that raised this error with no `catch` around it; empty for the error of an effect.
+    """Where the pure step stands that raised this error with no `catch` around it; empty for the error of an effect.
 
     It goes into `Failure.where`, so that `on_failure` does not take a stage's `catch` for a step after it.
     """
@@ -100,6 +100,6 @@ def failed_step(error: BaseException) -> str:
 def on_failure(program: Program, stage: str, message: Message, failure: Failure) -> Output | None:
     """The input of the `catch` around a stage that has failed for good; None if there is none."""
     found = program.stages.get(stage)
-    if found is None or not found.handler or failure.where not in ("", stage):
+    if found is None or not found.handler or failure.where not in ("", stage, found.where):
         return None
     return Output(program.flow, found.handler, msgspec.structs.replace(message, failure=failure, attempt=1))

@@ -88,7 +88,7 @@ class FlowCalls:
         except FullError:
             raise
         except Exception as error:
-            caught = on_failure(program, given.stage, given.message, failure_of(error, given.stage))
+            caught = on_failure(program, given.stage, given.message, failure_of(error, program.where(given.stage)))
             if caught is None:
                 raise
             return caught

@@ -198,7 +198,7 @@ class Gathering(StageProcessor):
         past = await self._insist(lambda: history_of(self._desk.bus, incoming.place))
         message.attempt = past.failed + 1
         message.change_set = self._desk.change_set
-        failure, permanent = failure_of(error, self.stage), isinstance(error, RejectedError)
+        failure, permanent = failure_of(error, self.where), isinstance(error, RejectedError)
         await self._insist(lambda: self._failed(incoming, incoming.place, message, failure, time.time(),
                                                 permanent=permanent))
 

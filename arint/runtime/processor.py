@@ -77,6 +77,7 @@ class StageProcessor:
                  in_flight: int = 0) -> None:
         self.program = program
         self.stage = stage
+        self.where = program.where(stage)
         self.outlet = outlet
         self.timeout = timeout
         self.in_flight = in_flight
@@ -135,7 +136,7 @@ class StageProcessor:
         end, is proof.
         """
         if past.suspected >= CONDEMNED_AFTER:
-            failure = Failure(kind="worker lost", where=self.stage, message=(
+            failure = Failure(kind="worker lost", where=self.where, message=(
                 f"its worker died or hung each of the {past.suspected} times that it processed this message alone"
                 f"{_last(self._desk.ended)}"))
             await self._give_up(incoming, place, message, failure, time.time())
@@ -155,7 +156,7 @@ class StageProcessor:
         except FullError:
             raise
         except Exception as error:
-            await self._failed(incoming, place, message, failure_of(error, self.stage), now,
+            await self._failed(incoming, place, message, failure_of(error, self.where), now,
                                permanent=isinstance(error, RejectedError))
             return False
         if wait <= 0:
@@ -219,12 +220,12 @@ class StageProcessor:
             except TimeoutError:
                 await self._failed(incoming, place, message,
                                    Failure(kind="timed out", message=f"no result within {self.timeout:g} s",
-                                           where=self.stage), began, permanent=False)
+                                           where=self.where), began, permanent=False)
                 return
             except FullError:
                 raise
             except Exception as error:
-                await self._failed(incoming, place, message, failure_of(error, self.stage), began,
+                await self._failed(incoming, place, message, failure_of(error, self.where), began,
                                    permanent=isinstance(error, RejectedError))
                 return
             else:
@@ -271,7 +272,7 @@ class StageProcessor:
         first = past.first_deferral or began
         await self._record(place, message, "deferred", began, error=error, token=f"{message.attempt}~{past.records}")
         if time.time() - first >= seconds(self.program.unavailable_for):
-            failure = failure_of(error, self.stage)
+            failure = failure_of(error, self.where)
             await self._give_up(incoming, place, message, failure, began)
             return False
         if self.outlet is None:
@@ -292,7 +293,7 @@ class StageProcessor:
         return True
 
     def _away_too_long(self) -> Failure:
-        return Failure(kind="system unavailable", where=self.stage,
+        return Failure(kind="system unavailable", where=self.where,
                        message=f"the system was away for longer than {self.program.unavailable_for}")
 
     async def _failed(self, incoming: Incoming, place: Place, message: Message, failure: Failure, began: float, *,
@@ -379,12 +380,12 @@ def _last(ended: str) -> str:
     return f"; the last time {ended}" if ended else ""
 
 
-def failure_of(error: BaseException, stage: str) -> Failure:
+def failure_of(error: BaseException, where: str) -> Failure:
     """What is kept of an error: its kind, its words, and for user code the end of its traceback."""
-    stage = failed_step(error) or stage
+    where = failed_step(error) or where
     if isinstance(error, ArintError):
-        return Failure(kind=error.title, message=str(error), where=stage)
+        return Failure(kind=error.title, message=str(error), where=where)
     detail = "".join(traceback.format_exception(error))[-DETAIL_LIMIT:]
-    return Failure(kind=type(error).__name__, message=str(error)[:1000] or type(error).__name__, where=stage,
+    return Failure(kind=type(error).__name__, message=str(error)[:1000] or type(error).__name__, where=where,
                    detail=detail)
 

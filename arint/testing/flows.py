@@ -225,7 +225,7 @@ class FlowTest:
                 try:
                     waiting.extend(gatherers[given.stage].add(given.message))
                 except Exception as error:
-                    waiting.extend(self._failed(given, _failure_of(error, given.stage), run))
+                    waiting.extend(self._failed(given, _failure_of(error, self.program.where(given.stage)), run))
             else:
                 waiting.extend(await self._stage(given, effects, run))
 
@@ -266,13 +266,13 @@ class FlowTest:
             except Exception as error:
                 run.error = error
                 if self.once:
-                    return _failure_of(error, given.stage)
+                    return _failure_of(error, self.program.where(given.stage))
                 if isinstance(error, SystemUnavailableError) and self.clock is not None:
                     if away.waited >= seconds(self.program.unavailable_for):
-                        return _failure_of(error, given.stage)
+                        return _failure_of(error, self.program.where(given.stage))
                     self._wait(given.stage, away.next(error), run)
                 elif isinstance(error, RejectedError) or attempt >= retry.attempts:
-                    return _failure_of(error, given.stage)
+                    return _failure_of(error, self.program.where(given.stage))
                 else:
                     self._wait(given.stage, ceiling(attempt, retry.backoff), run)
                     attempt += 1
@@ -441,9 +441,9 @@ def _tracer(stage: str, run: FlowRun) -> Callable[[str, str, str, State], None]:
     return record
 
 
-def _failure_of(error: Exception, stage: str) -> Failure:
+def _failure_of(error: Exception, where: str) -> Failure:
     kind = error.title if isinstance(error, ArintError) else type(error).__name__
-    return Failure(kind=kind, message=str(error), where=failed_step(error) or stage)
+    return Failure(kind=kind, message=str(error), where=failed_step(error) or where)
 
 
 def _wait(work: Coroutine[Any, Any, T]) -> T:

@@ -63,7 +63,7 @@ def test(session: Session,
         write(_told(result))
     if result.state == "dead":
         error = result.error.removeprefix(f"{result.where}: ")
-        raise ArintError(f"{result.error_kind}: {error}", where=f"{result.flow}.{result.where}")
+        raise ArintError(f"{result.error_kind}: {error}", where=f"flow/{result.flow}: {result.where}")
 
 
 def _record(session: Session, arguments: FlowTestArguments, sample: Path) -> None:

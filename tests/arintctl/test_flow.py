@@ -59,7 +59,7 @@ def test_what_would_die_says_why() -> None:
     done = flow_test("09-invalid.json")
     assert done.returncode == 1
     assert "rejected" in done.stderr
-    assert "orders.0-validate" in done.stderr
+    assert "flow/orders: steps[0].validate" in done.stderr
     assert "flow orders: dead" in done.stdout
 
 

@@ -34,6 +34,26 @@ def test_each_effect_begins_a_stage_named_by_its_place():
     assert program.stages["5-callback"].kind == "callback"
 
 
+def test_each_step_knows_where_it_stands_in_the_manifest():
+    inner = flow({"log": "x"}, {"try": [{"call": "service/tax"}], "catch": [{"log": "y"}]}, name="inner")
+    program = compile_flow(flow(
+        {"try": [{"set": {"body.n": "1"}, "name": "tidy"}, {"call": "service/a"}], "catch": [{"call": "service/b"}]},
+        {"when": {"if": "body.x > 1", "then": [{"call": "service/c"}], "else": [{"call": "service/d"}]}},
+        {"route": [{"when": "body.x > 2", "then": [{"log": "z"}, {"send": {"to": "connection/e"}}]},
+                   {"otherwise": [{"send": {"to": "connection/f"}}]}]},
+        {"call": "flow/inner"},
+        {"multicast": [[{"call": "service/g"}], [{"log": "z"}, {"call": "service/h", "name": "halve"}]]},
+    ), {"inner": inner})
+    by_target = {stage.target: stage.where for stage in program.stages.values() if stage.target}
+    assert by_target == {
+        "service/a": "steps[0].try[1].call", "service/b": "steps[0].catch[0].call",
+        "service/c": "steps[1].when.then[0].call", "service/d": "steps[1].when.else[0].call",
+        "connection/e": "steps[2].route[0].then[1].send", "connection/f": "steps[2].route[1].otherwise[0].send",
+        "service/tax": "flow/inner: steps[1].try[0].call",
+        "service/g": "steps[4].multicast[0][0].call", "service/h": "halve (steps[4].multicast[1][1].call)"}
+    assert program.instructions[0].where == "tidy (steps[0].try[0].set)"
+
+
 def test_a_flow_that_begins_with_an_effect_does_it_in_its_first_stage():
     program = compile_flow(flow({"call": "service/price"}, {"call": "service/tax"}), {})
     assert set(program.stages) == {"start", "1-call-tax"}

@@ -151,7 +151,7 @@ def test_catch_has_the_error_and_the_failure_is_then_forgotten():
              {"set": {"vars.after": "error == null"}}]
     run = through({"n": 1}, *steps, services={"bad": RejectedError("no"), "note": lambda: None})
     assert run.failure is None and run.message.failure is None
-    assert run.message.variables == {"kind": "rejected", "stage": "start", "why": "no", "still": "rejected",
+    assert run.message.variables == {"kind": "rejected", "stage": "steps[0].try[0].call", "why": "no", "still": "rejected",
                                      "after": True}
 
 
@@ -172,7 +172,7 @@ def test_a_step_after_a_try_is_not_caught_by_it():
     run = through({"n": 1}, {"try": [{"call": "service/ok"}], "catch": [{"log": "caught"}]},
                   {"when": {"if": "body.nothing", "then": [{"log": "x"}]}}, services={"ok": lambda: None})
     assert run.logs == []
-    assert run.failure.where == "1-when" and run.failed_in == "start"
+    assert run.failure.where == "steps[1].when" and run.failed_in == "start"
 
 
 def test_a_failing_catch_goes_to_the_catch_around_it():
@@ -191,7 +191,7 @@ def test_a_failing_catch_goes_to_the_catch_around_it():
                                   {"when": {"if": "body.x == 1", "then": [{"log": "y"}]}}])
 def test_bodies_that_are_no_json_are_rejected_with_the_place(body, why, step):
     failure = through(body, {"log": "begins"}, step).failure
-    assert failure.kind == "rejected" and why in failure.message and failure.where.startswith("1-")
+    assert failure.kind == "rejected" and why in failure.message and failure.where.startswith("steps[1].")
 
 
 def test_a_flow_that_never_asks_for_json_carries_any_bytes():

@@ -54,10 +54,10 @@ class When(Step):
         """Test, then-branch, jump, else-branch."""
         otherwise, end = build.label(), build.label()
         build.branch(self._condition, otherwise, path, self.key)
-        build.steps(self._spec.then, f"{path}t")
+        build.steps(self._spec.then, f"{path}t", self.key, "then")
         build.jump(end)
         build.place(otherwise)
-        build.steps(self._spec.otherwise, f"{path}e")
+        build.steps(self._spec.otherwise, f"{path}e", self.key, "else")
         build.place(end)
 
 
@@ -93,10 +93,11 @@ class Route(Step):
         """A chain of tests."""
         end = build.label()
         for index, (condition, steps) in enumerate(self._cases):
+            branch = "otherwise" if condition is None else "then"
             following = build.label()
             if condition is not None:
                 build.branch(condition, following, path, self.key)
-            build.steps(steps, f"{path}r{index}s")
+            build.steps(steps, f"{path}r{index}s", self.key, index, branch)
             build.jump(end)
             build.place(following)
         build.place(end)
@@ -124,7 +125,7 @@ class TrySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"
 
 
 class Try(Step):
-    """`try: [...]` with `catch: [...]` beside it. In `catch`, `error` has `kind`, `message` and `stage`."""
+    """`try: [...]` with `catch: [...]` beside it. In `catch`, `error` has `kind`, `message` and `stage` (where)."""
 
     key: ClassVar[str] = "try"
     Spec: ClassVar[Any] = TrySpec
@@ -142,10 +143,10 @@ class Try(Step):
         """The steps, a jump over the handler, the handler."""
         handler, end = build.label(), build.label()
         with build.guarded(handler, f"{path}-catch"):
-            build.steps(self._spec.attempt, f"{path}y")
+            build.steps(self._spec.attempt, f"{path}y", "try")
         build.jump(end)
         build.place(handler)
-        build.steps(self._spec.handler, f"{path}c")
+        build.steps(self._spec.handler, f"{path}c", "catch")
         build.pure(Forget(None), f"{path}c")
         build.place(end)
 

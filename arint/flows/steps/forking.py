@@ -108,7 +108,7 @@ class Multicast(EffectStep):
         end = build.label()
         for index, steps in enumerate(self._branches):
             self._entries.append(build.entry(f"{path}m{index}"))
-            build.steps(steps, f"{path}m{index}s")
+            build.steps(steps, f"{path}m{index}s", self.key, index)
             build.jump(end)
         build.place(end)
 
