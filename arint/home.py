@@ -159,6 +159,10 @@ class Home:
         """Where the process `name` is recorded."""
         return self.run / f"{name}.json"
 
+    def in_hand_file(self, instance: str) -> Path:
+        """What a worker works at (`arint.bus.in_hand`)."""
+        return self.run / f"{instance}.hand"
+
     def log_file(self, name: str) -> Path:
         """Where the process `name` writes what it prints."""
         return self.log / f"{name}.log"

@@ -12,6 +12,7 @@ import msgspec
 from arint.bus import headers as header_lines
 from arint.bus import streams, subjects
 from arint.bus.connection import Bus
+from arint.bus.in_hand import NONE, InHand
 from arint.bus.incoming import Incoming
 from arint.bus.streams import ACK_WAIT
 from arint.errors import ArintError
@@ -37,12 +38,15 @@ class PullConsumer:
 
     An `owner` is the only one to pull: it may hold messages for long, and has all of them brought again, in order, when
     it begins and after a lost connection. Those that it has already it must recognise.
+
+    `in_hand` remembers what it has, for the process after this one.
     """
 
     def __init__(self, bus: Bus, flow: str, stage: str, handler: Callable[[Incoming], Awaitable[None] | None], *,
                  max_in_flight: int = 256, max_ack_pending: int = 100_000, ack_wait: float = ACK_WAIT,
-                 create: bool = True, owner: bool = False) -> None:
+                 create: bool = True, owner: bool = False, in_hand: InHand | None = None) -> None:
         self.flow, self.stage, self.owner = flow, stage, owner
+        self._in_hand = None if owner else in_hand  # an owner has all of it brought again anyway
         self._doubtful = 0       # an owner's messages up to this sequence may have been processed before
         self._bus, self._handler, self._max = bus, handler, max_in_flight
         self._max_ack_pending, self._ack_wait, self._create = max_ack_pending, ack_wait, create
@@ -177,6 +181,8 @@ class PullConsumer:
             self._answer(incoming, b'-NAK {"delay": %d}' % int(_PAUSED_DELAY * 1e9))
             return
         self._flying.add(incoming)
+        if self._in_hand is not None:
+            incoming.slot = self._in_hand.take(reply)
         self._hand_over(incoming)
         self._refill()
 
@@ -223,6 +229,8 @@ class PullConsumer:
                 self._flying.remove(incoming)
                 self._worked -= incoming.is_worked
             self._landed.set()
+            if incoming.slot != NONE and self._in_hand is not None:
+                self._in_hand.let_go(incoming.slot)
         self._answer(incoming, answer)
         if final:
             self._refill()

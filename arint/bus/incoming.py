@@ -17,7 +17,7 @@ class Incoming:
     """A delivered message. Exactly one of `ack` and `nak` ends it; `in_progress` asks for more time."""
 
     __slots__ = ("_place", "_reply", "_settle", "_subject", "_worked", "body", "header", "is_doubtful", "is_worked",
-                 "received", "settled")
+                 "received", "settled", "slot")
 
     def __init__(self, subject: bytes, reply: bytes, body: bytes, header: bytes,
                  settle: Callable[[Incoming, bytes, bool], None], received: float,
@@ -28,6 +28,7 @@ class Incoming:
         self.settled = False
         self.is_worked = False
         self.is_doubtful = False
+        self.slot = -1  # where it is remembered (`arint.bus.in_hand`)
 
     @property
     def subject(self) -> str:

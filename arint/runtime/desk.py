@@ -12,6 +12,7 @@ from arint.bus.bodies import Bodies
 from arint.bus.committer import Committer, Stored
 from arint.bus.connection import Bus
 from arint.bus.dead import DeadLetters
+from arint.bus.in_hand import InHand
 from arint.bus.subjects import ACTIONS, TOPICS, Place, stream_of, topic
 from arint.calls.peers import Peers
 from arint.home import Home
@@ -37,11 +38,12 @@ FORKS = 4
 class Desk:
     """One a process. `change_set` is the configuration in force; the counters only grow.
 
-    `tracer` is None unless spans are wanted.
+    `tracer` is None unless spans are wanted. `in_hand` remembers what this process works at, for the one after it.
     """
 
-    def __init__(self, bus: Bus, orders: Orders) -> None:
+    def __init__(self, bus: Bus, orders: Orders, in_hand: InHand | None = None) -> None:
         self.bus = bus
+        self.in_hand = in_hand
         self.node = orders.node
         self.home = Path(orders.home)
         self.instance = orders.instance
@@ -138,5 +140,7 @@ class Desk:
         await asyncio.gather(self._actions.close(), self._dead_letters.close(),
                              *(committer.close() for committer in self._committers.values()))
         self.journal.close()
+        if self.in_hand is not None:
+            self.in_hand.close()
         await self._stop_tracing()
         await self.peers.close()

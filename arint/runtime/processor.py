@@ -53,7 +53,7 @@ DETAIL_LIMIT = 4000
 SUSPECT_AFTER = 2
 """Unexplained deliveries (its worker died, or held it too long) after which a message is processed alone."""
 CONDEMNED_AFTER = 3
-"""Attempts alone, none of which came to an end, after which a message is a dead letter."""
+"""Attempts alone, none of which came to an end, after which a message is a dead letter; fewer if `retry` says so."""
 BEHIND_OTHERS = 0.2
 """Seconds for each attempt alone that a suspect lets others go first: the innocent are done before it strikes again."""
 STALLED_DELAY = 1.0
@@ -135,7 +135,7 @@ class StageProcessor:
         Others that were in the same worker, or waited long, are suspects as well: only what was begun alone, and had no
         end, is proof.
         """
-        if past.suspected >= CONDEMNED_AFTER:
+        if past.suspected >= min(CONDEMNED_AFTER, self.program.retry(self.stage).attempts):
             failure = Failure(kind="worker lost", where=self.where, message=(
                 f"its worker died or hung each of the {past.suspected} times that it processed this message alone"
                 f"{_last(self._desk.ended)}"))

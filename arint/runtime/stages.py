@@ -34,7 +34,8 @@ class Stages:
             if key not in self._consumers:
                 consumer = PullConsumer(self._desk.bus, *key, self._handler(key),
                                         max_in_flight=processor.in_flight or max_in_flight, owner=processor.is_owner,
-                                        ack_wait=OWNER_ACK_WAIT if processor.is_owner else ACK_WAIT)
+                                        ack_wait=OWNER_ACK_WAIT if processor.is_owner else ACK_WAIT,
+                                        in_hand=self._desk.in_hand)
                 await consumer.start()
                 self._consumers[key] = consumer
         self.heed_circuits()

@@ -9,7 +9,8 @@ import signal
 
 from arint.bus import streams
 from arint.bus.connection import Bus
-from arint.errors import ArintError
+from arint.bus.in_hand import InHand
+from arint.errors import ArintError, ConflictError
 from arint.home import Home
 from arint.runtime.agent_link import AgentLink
 from arint.runtime.control import Beat, Orders, State
@@ -29,6 +30,7 @@ class Worker:
     """One a process. Runs until SIGTERM, SIGINT, or the agent's word to drain."""
 
     def __init__(self, home: Home, instance: str) -> None:
+        self._home = home
         self._instance = instance
         self._state: State = "starting"
         self._error = ""
@@ -95,13 +97,27 @@ class Worker:
             except BaseException:
                 await bus.close()
                 raise
-            self._desk = Desk(bus, orders)
+            self._desk = Desk(bus, orders, await self._take_in_hand(bus))
         self._desk.change_set = orders.change_set
         runs = orders.service.name if orders.service is not None else f"arint-{orders.source or orders.role}"
         await self._desk.trace(orders.traces, runs)
         if self._unit is None:
             self._unit = make_unit(orders, self._desk, tasks, self._link.hurry)
         await self._unit.apply(orders)
+
+    async def _take_in_hand(self, bus: Bus) -> InHand | None:
+        """Give back to the broker what the process before this one died with; it is delivered again at once."""
+        try:
+            in_hand = InHand(self._home.in_hand_file(self._instance))
+        except (ConflictError, OSError) as error:
+            log.warning("what is in hand is not remembered: %s", error)
+            return None
+        for reply in in_hand.left:
+            bus.publish(reply.decode(), b"-NAK")
+        if in_hand.left:
+            log.info("%d messages that the process before this one had in hand are given back", len(in_hand.left))
+        in_hand.given_back()
+        return in_hand
 
     async def _close(self) -> None:
         if self._unit is not None:

@@ -134,6 +134,8 @@ def test_what_ends_or_blocks_its_worker_becomes_a_dead_letter_and_the_others_pas
         services.wait_state(f"/{name}", message, "dead", patience=150.0)
         assert "died or hung" in services.dead_letter(message)["letter"]["error"]
         services.wait_state(f"/{name}", services.post(f"/{name}", b'{"n": 3}'), "done")
+    for name in ("exits", "crashes"):  # and not when the time has come at which the broker would by itself
+        assert "had in hand are given back" in services.ctl("logs", f"{name}-1", "-n", "200")
     assert not {letter["message"] for letter in services.json("dlq", "list")} & {message for _, message in good}
 
 
