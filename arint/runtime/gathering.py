@@ -23,8 +23,9 @@ from arint.flows.compile import Program
 from arint.flows.groups import Group, Groups, Member, Reason
 from arint.flows.state import Effects, State
 from arint.flows.steps.aggregating import Aggregate
-from arint.message import ENVELOPE_HEADER, Message, encode_envelope, inline
+from arint.message import ENVELOPE_HEADER, LARGEST_INLINE, Message, encode_envelope, inline
 from arint.plugins import FullError
+from arint.room import PARSED
 from arint.runtime.failpoints import failpoint
 from arint.runtime.history import history_of
 from arint.runtime.processor import StageProcessor, failure_of
@@ -122,7 +123,9 @@ class Gathering(StageProcessor):
             return None
         return self._add_message(incoming, incoming.message())
 
-    def _add_message(self, incoming: Incoming, message: Message) -> Awaitable[None] | None:
+    def _add_message(self, incoming: Incoming, message: Message, *,
+                     stored: Message | None = None) -> Awaitable[None] | None:
+        """`stored` is the message as it lies on the bus, where `message` has its large body with it."""
         sequence = incoming.stream_sequence
         try:
             state = State(message, self.program.flow, self.stage, self._effects)
@@ -131,22 +134,26 @@ class Gathering(StageProcessor):
         except BodyAwayError:
             return self._add_large(incoming, message)
         except Exception as error:
-            return self._fail(incoming, message, error)
+            return self._fail(incoming, stored or message, error)
         incoming.shed()
         return self._hold(Held(incoming, key, member))
 
     async def _add_large(self, incoming: Incoming, message: Message) -> None:
-        """Its body is looked at, and let go of again."""
+        """Its body is looked at in the room for large bodies, and let go of before anything else is done."""
+        if (work := await self._look_at_large(incoming, message)) is not None:
+            await work
+
+    async def _look_at_large(self, incoming: Incoming, message: Message) -> Awaitable[None] | None:
         stay = self._desk.stay()
         try:
             whole = await self._insist(lambda: self._fetched(message, stay))
+            if incoming.stream_sequence in self._all.held:
+                return None
+            return self._add_message(incoming, whole, stored=message)
         except RejectedError as error:
-            await self._fail(incoming, message, error)
-            return
+            return self._fail(incoming, message, error)
         finally:
             stay.end()
-        if incoming.stream_sequence not in self._all.held and (work := self._add_message(incoming, whole)) is not None:
-            await work
 
     def _hold(self, held: Held) -> Awaitable[None] | None:
         """Returns what is left to do if its group is complete now, or too long."""
@@ -212,22 +219,30 @@ class Gathering(StageProcessor):
 
     async def _complete(self, group: Group, reason: Reason | None) -> None:
         """Make one message of the group; without a reason one that stands for these members in the same group."""
-        async with self._all.completing:
-            try:
-                await self._make_one(group, reason)
-            except RejectedError as error:
-                await asyncio.gather(*(self._fail_held(sequence, error) for sequence in group.members))
-                return
-            except Exception as error:  # whatever it is, its members are held by nobody else
-                log.log(logging.WARNING if isinstance(error, ArintError | FullError) else logging.ERROR,
-                        "a group of %s/%s cannot be stored: %s; tried again", self.program.flow, self.stage, error,
-                        exc_info=None if isinstance(error, ArintError | FullError) else error)
-            else:
-                return
-        await asyncio.sleep(AGAIN_AFTER)
-        await self._open_again(group)
+        stay = self._desk.stay()
+        try:
+            async with self._all.completing:
+                if group.octets > LARGEST_INLINE:
+                    await stay.for_body(group.octets * PARSED)
+                stored = await self._make_one(group, reason)
+        except RejectedError as error:
+            stay.end()
+            await asyncio.gather(*(self._fail_held(sequence, error) for sequence in group.members))
+        except Exception as error:  # whatever it is, its members are held by nobody else
+            stay.end()
+            log.log(logging.WARNING if isinstance(error, ArintError | FullError) else logging.ERROR,
+                    "a group of %s/%s cannot be stored: %s; tried again", self.program.flow, self.stage, error,
+                    exc_info=None if isinstance(error, ArintError | FullError) else error)
+            await asyncio.sleep(AGAIN_AFTER)
+            await self._open_again(group)
+        else:
+            stay.end()  # others have their turn first: a group that is sorted out may be completed again
+            await (self._settle(group, stored) if stored else self._sort_out(group))
+        finally:
+            stay.end()
 
-    async def _make_one(self, group: Group, reason: Reason | None) -> None:
+    async def _make_one(self, group: Group, reason: Reason | None) -> str:
+        """Store the aggregate; its subject, or nothing where the broker refused it."""
         members = group.in_order
         stored = await lookup.get_many(self._desk.bus, self._stream,
                                        [self._all.held[member.sequence].incoming.subject for member in members])
@@ -244,12 +259,13 @@ class Gathering(StageProcessor):
         parts = [Part(place.subject, {ENVELOPE_HEADER: encode_envelope(whole)}, inline(whole))]
         parts += [Part(self._all.held[member.sequence].incoming.place.marker, {}, place.subject.encode())
                   for member in members]
-        if await store_together(self._desk.bus, parts) is None:
-            await self._sort_out(group)
-            return
+        return place.subject if await store_together(self._desk.bus, parts) is not None else ""
+
+    async def _settle(self, group: Group, into: str) -> None:
+        """All of them are in this aggregate."""
         failpoint("aggregated")
-        held = [self._all.held.pop(member.sequence) for member in members]
-        await asyncio.gather(*(self._leave(one.incoming, place.subject) for one in held))
+        held = [self._all.held.pop(member.sequence) for member in group.in_order]
+        await asyncio.gather(*(self._leave(one.incoming, into) for one in held))
 
     async def _sort_out(self, group: Group) -> None:
         """The batch was refused, or its answer was lost: the markers tell who is in an aggregate."""
