@@ -1,8 +1,8 @@
 """What a worker process has in hand, in memory that outlives it: killed, its next process gives it back at once.
 
 The broker would deliver such messages again only when their time (`ACK_WAIT`) is over. The file is mapped into memory:
-a message costs two short copies and no system call, and the page cache keeps what was written, whatever ends the process.
-It may be wrong: a message that was settled meanwhile is not pending any more, and the broker ignores the answer.
+a message costs two short copies and no system call, and what was written stands in the page cache, whatever ends the
+process. It may be wrong: a message that was settled meanwhile is not pending any more, and the broker ignores the answer.
 """
 
 from __future__ import annotations

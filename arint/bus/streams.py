@@ -16,6 +16,9 @@ OWNER_ACK_WAIT = 3600.0
 """Seconds until redelivery where one process holds messages for long; whoever takes over has them all brought again."""
 MIB = 2**20
 FLOW_BYTES = 256 * MIB
+IMPLICIT_BYTES = 64 * MIB
+"""What may wait for a service or connection that is addressed directly."""
+UNLIMITED = -1
 LOG_BYTES = 256 * MIB
 CALLS_BYTES = 128 * MIB
 DEAD_BYTES = 128 * MIB
@@ -84,6 +87,27 @@ def core_configs(replicas: int) -> list[dict[str, Any]]:
         _config(subjects.TOPICS, "t.>", replicas, TOPICS_BYTES, discard="old", duplicate_window=120 * _NANOSECONDS,
                 max_age=int(TOPICS_AGE * _NANOSECONDS)),
     ]
+
+
+def set_aside(limit: int, stages: int) -> int:
+    """How much a flow's stream may hold, which the broker sets aside on its disk; UNLIMITED sets nothing aside.
+
+    The declared limit once for each stage and once more. Whatever was accepted can so be brought to its end: a stream
+    full of inputs never has to refuse the outputs that would let them go. A flow that asks for more than is usual is
+    kept to its limit by its channels.
+    """
+    return limit * (stages + 1) if limit <= FLOW_BYTES else UNLIMITED
+
+
+async def reserved(bus: Bus) -> dict[str, int]:
+    """What the broker has set aside for each stream."""
+    found: dict[str, int] = {}
+    while True:
+        answer = await api.call(bus, "STREAM.LIST", {"offset": len(found)})
+        page = answer.get("streams") or []
+        found |= {one["config"]["name"]: max(one["config"]["max_bytes"], 0) for one in page}
+        if not page or len(found) >= answer["total"]:
+            return found
 
 
 async def ensure(bus: Bus, config: dict[str, Any], timeout: float = 10.0) -> None:

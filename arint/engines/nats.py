@@ -48,7 +48,7 @@ class Nats(Engine):
         self.program = program or find_nats()
         self._home = home
         self._config = config
-        self._file = home.nats / "nats.conf"
+        self._file = _file_of(home)
         self._known_file = home.nats / "known.json"
         self.known = _read_known(self._known_file)
         """Whom it lets in; those of its last run, until `let_in` says otherwise."""
@@ -118,6 +118,18 @@ def _read_known(file: Path) -> Known:
         return msgspec.json.decode(file.read_bytes(), type=Known)
     except (OSError, msgspec.MsgspecError):
         return Known()
+
+
+def store_limit(home: Home) -> int | None:
+    """How much the broker of this home may store, in bytes, as it was told at its start; None where there is none."""
+    try:
+        return int(msgspec.json.decode(_file_of(home).read_bytes())["jetstream"]["max_file_store"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _file_of(home: Home) -> Path:
+    return home.nats / "nats.conf"
 
 
 def nats_config(home: Home, config: NodeConfig, *, max_file_store: int, known: Known | None = None,

@@ -17,6 +17,7 @@ from arint.operations.history import applied
 from arint.operations.inventory import spoken
 from arint.operations.progress import Progress, Step, silent
 from arint.operations.rollout import services_in, wait_until_ready
+from arint.operations.room import refuse_without_room
 from arint.resources.canonical import canonical
 from arint.resources.diff import Change, diff
 from arint.resources.graph import still_used
@@ -121,6 +122,7 @@ async def rollback(link: Link, to: int | None, *, dry_run: bool = False, author:
     changes = changes_between(now, then)
     if dry_run or not changes:
         return Applied(change_set=head.number, changes=changes, ready=False)
+    await refuse_without_room(link, then)
     made = await sets.rollback(target, expected_head=head.number, author=author or link.actor or whoami(),
                                message=f"rollback to {target}")
     changed = {key: then[key] for key in then if then[key] != now.get(key)}
@@ -147,7 +149,11 @@ async def _compared(link: Link, arguments: ApplyArguments,
     progress(Step("checking the manifests"))
     desired = desired_from(link.home, arguments.paths, existing, prune=arguments.prune, upgrade=arguments.upgrade,
                            wheelhouse=arguments.wheelhouse, progress=progress)
-    return head, changes_between(existing, desired.resources), desired
+    changes = changes_between(existing, desired.resources)
+    if changes:
+        progress(Step("looking whether the broker has room"))
+        await refuse_without_room(link, desired.resources)
+    return head, changes, desired
 
 
 async def _store(link: Link, desired: Desired, progress: Progress) -> None:

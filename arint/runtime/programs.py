@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from arint.bus import streams
 from arint.bus.keeper import Watched
-from arint.bus.streams import FLOW_BYTES
+from arint.bus.streams import IMPLICIT_BYTES, set_aside
 from arint.bus.subjects import api_of, flow_of
 from arint.flows.compile import START, Instruction, Program, Stage, compile_flow, implicit_program
 from arint.plugins import load, transports
@@ -14,9 +14,6 @@ from arint.resources.quantities import octets, seconds
 from arint.runtime.control import Orders
 from arint.runtime.desk import Desk
 
-UNLIMITED = -1
-IMPLICIT_LIMIT = 64 * 2**20
-"""Bytes that may wait for a service or connection that is addressed directly."""
 IMPLICIT_KEEP = 24 * 3600.0
 
 
@@ -42,17 +39,12 @@ class Programs:
 
     def limit(self, flow: str) -> int:
         """How many bytes the flow's messages may take before its channels answer 503."""
-        return octets(self._flows[flow].max_bytes) if flow in self._flows else IMPLICIT_LIMIT
+        return octets(self._flows[flow].max_bytes) if flow in self._flows else IMPLICIT_BYTES
 
     async def ensure(self, desk: Desk, flow: str) -> None:
-        """The flow's stream, and a consumer for each of its stages, before the first message is stored.
-
-        The stream may hold the declared limit once for each stage and once more. Whatever was accepted can so be
-        brought to its end: a stream full of inputs never has to refuse the outputs that would let them go. The broker
-        sets that much of the disk aside; a flow that asks for more than is usual is kept to its limit by its channels.
-        """
-        program, limit = self.all[flow], self.limit(flow)
-        await desk.ensure_flow(flow, max_bytes=limit * (len(program.stages) + 1) if limit <= FLOW_BYTES else UNLIMITED)
+        """The flow's stream, and a consumer for each of its stages, before the first message is stored."""
+        program = self.all[flow]
+        await desk.ensure_flow(flow, max_bytes=set_aside(self.limit(flow), len(program.stages)))
         for stage in program.stages:
             await streams.ensure_consumer(desk.bus, flow, stage, ack_wait=(
                 streams.OWNER_ACK_WAIT if program.has_owner(stage) else streams.ACK_WAIT))

@@ -151,8 +151,8 @@ def test_catch_has_the_error_and_the_failure_is_then_forgotten():
              {"set": {"vars.after": "error == null"}}]
     run = through({"n": 1}, *steps, services={"bad": RejectedError("no"), "note": lambda: None})
     assert run.failure is None and run.message.failure is None
-    assert run.message.variables == {"kind": "rejected", "stage": "steps[0].try[0].call", "why": "no", "still": "rejected",
-                                     "after": True}
+    assert run.message.variables == {"kind": "rejected", "stage": "steps[0].try[0].call", "why": "no",
+                                     "still": "rejected", "after": True}
 
 
 def test_an_effect_is_tried_before_its_catch():
