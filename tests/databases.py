@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +19,7 @@ from uuid import uuid4
 
 from arint.engines.apt import Apt, held
 from arint.errors import ArintError
+from arint.home import Home
 from arint.ports import free_port
 from tests.servers import Server
 
@@ -63,8 +65,8 @@ class DatabaseServer(Server):
         return f"{self.kind}://{user}@127.0.0.1:{port or self.port}/{database}"
 
 
-def started(kind: type[S]) -> S:
-    """A running server. Raises Missing."""
+def started(kind: Callable[[Path], S]) -> S:
+    """A running server, made with its folder. Raises Missing."""
     folder = Path(tempfile.mkdtemp(prefix="arint-database-"))  # not below pytest's own, which only its user may enter
     try:
         _give_away(folder)
@@ -83,16 +85,25 @@ class PostgresServer(DatabaseServer):
     fsync = "off"
 
     def __init__(self, folder: Path) -> None:
-        programs = _reachable(_postgres_programs(), folder)
+        programs = _reachable(self.programs(), folder)
         data = folder / "data"
         (folder / "password").write_text(PASSWORD)
         _run([*_as_nobody(), str(programs / "bin/initdb"), "-D", str(data), "-U", "arint", "-A", "scram-sha-256",
               f"--pwfile={folder / 'password'}", "--no-sync", "-E", "UTF8", "--locale=C.UTF-8"])
         self.port = free_port()
         settings = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": self.fsync,
-                    "max_connections": "60", "log_min_messages": "warning"}
+                    "max_connections": "60", "log_min_messages": "warning", **self.more(folder, data)}
         super().__init__([str(programs / "bin/postgres"), "-D", str(data), "-p", str(self.port),
                           *(word for name, value in settings.items() for word in ("-c", f"{name}={value}"))], folder)
+
+    @staticmethod
+    def programs() -> Path:
+        """Where `bin/postgres` is."""
+        return _postgres_programs()
+
+    def more(self, folder: Path, data: Path) -> dict[str, str]:
+        """Further settings; the database is made, and not started yet."""
+        return {}
 
     def new_database(self) -> str:
         """A schema: a database of its own would be a copy of 7 MB."""
@@ -118,6 +129,32 @@ class PostgresServer(DatabaseServer):
                              dbname="postgres", options=f"-csearch_path={database or 'public'}", autocommit=True,
                              connect_timeout=5) as connection:
             return _rows(connection.cursor(), statements)
+
+
+class TlsPostgresServer(PostgresServer):
+    """PostgreSQL that lets nobody in without TLS, and the user `certified` only with a certificate of its CA.
+
+    `pki` says who the server is. The wheel's server was built without TLS: this one is Debian's.
+    """
+
+    def __init__(self, folder: Path, pki: Home) -> None:
+        self._pem = pki.identity("nats-server")
+        super().__init__(folder)
+
+    @staticmethod
+    def programs() -> Path:
+        return _debian_postgres()
+
+    def more(self, folder: Path, data: Path) -> dict[str, str]:
+        files = {}
+        for name, source in (("cert", self._pem.certificate), ("key", self._pem.key), ("ca", self._pem.ca)):
+            target = files[f"ssl_{name}_file"] = str(folder / f"server-{name}.pem")
+            Path(target).write_bytes(Path(source).read_bytes())
+            Path(target).chmod(0o600)
+            _give_away(Path(target))
+        (data / "pg_hba.conf").write_text("hostssl all certified 127.0.0.1/32 scram-sha-256 clientcert=verify-ca\n"
+                                          "hostssl all all 127.0.0.1/32 scram-sha-256\n")
+        return {"ssl": "on", **files}
 
 
 class MariaServer(DatabaseServer):
@@ -200,9 +237,24 @@ def _postgres_programs() -> Path:
     return Path(wheel.origin).parent / "pginstall"
 
 
+def _debian_postgres() -> Path:
+    """That of the system, or one unpacked beside it: the folder of `bin/postgres`."""
+    where = "usr/lib/postgresql/*/bin/postgres"
+    found = sorted(Path("/").glob(where), key=lambda path: int(path.parts[-3]))
+    found = found or sorted(_unpacked("postgresql").glob(where))
+    if not found:
+        raise Missing("Debian's packages hold no PostgreSQL")
+    return found[-1].parent.parent
+
+
 def _maria_programs() -> Path:
-    """Debian's MariaDB, downloaded and unpacked once into the user's cache; the system's packages stay as they are."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "arint-tests/mariadb"
+    return _unpacked("mariadb-server-core", "mariadb")
+
+
+def _unpacked(package: str, name: str = "") -> Path:
+    """A package of Debian, downloaded and unpacked once into the user's cache; the system's packages stay as they are.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "arint-tests" / (name or package)
     cache.mkdir(parents=True, exist_ok=True)
     with held(cache / "lock"):
         programs = cache / "root"
@@ -210,10 +262,10 @@ def _maria_programs() -> Path:
             try:
                 apt = Apt(cache)
                 apt.refresh()
-                apt.unpack(apt.with_missing("mariadb-server-core"), programs)
+                apt.unpack(apt.with_missing(package), programs)
                 apt.forget()
             except ArintError as error:
-                raise Missing(f"MariaDB comes from Debian's packages: {error}") from error
+                raise Missing(f"{package} comes from Debian's packages: {error}") from error
     return programs
 
 

@@ -2,7 +2,7 @@
 
 The broker would deliver such messages again only when their time (`ACK_WAIT`) is over. The file is mapped into memory:
 a message costs two short copies and no system call, and what was written stands in the page cache, whatever ends the
-process. It may be wrong: a message that was settled meanwhile is not pending any more, and the broker ignores the answer.
+process. An entry may be wrong: what was settled meanwhile is not pending any more, and the broker ignores the answer.
 """
 
 from __future__ import annotations

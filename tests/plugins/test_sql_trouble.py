@@ -1,10 +1,9 @@
-"""What goes wrong between ARINT and a database: dropped connections, restarts, TLS; procedures and types, too."""
+"""What goes wrong between ARINT and a database: dropped connections, restarts; procedures and types, too."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,8 +12,6 @@ from typing import Any
 import pytest
 
 from arint.errors import SystemUnavailableError
-from arint.home import Home
-from arint.security.ca import ensure_pki
 from tests.databases import PASSWORD
 from tests.plugins.databases import TestDatabase, database, delivery
 
@@ -32,10 +29,10 @@ async def db(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Te
 
 
 class Wire:
-    """Between a client and the server: cuts every connection once a word was seen, or speaks TLS to the client."""
+    """Between a client and the server: cuts every connection once a word was seen."""
 
-    def __init__(self, target: int, tls: ssl.SSLContext | None = None) -> None:
-        self._target, self._tls = target, tls
+    def __init__(self, target: int) -> None:
+        self._target = target
         self.cut_at = b""
         self.cuts = 0
         self.port = 0
@@ -43,10 +40,6 @@ class Wire:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self._target)
         ends = (writer, inner_writer)
-        if self._tls is not None:  # PostgreSQL's client asks first; then both speak TLS
-            assert await reader.readexactly(8) == b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
-            writer.write(b"S")
-            await writer.start_tls(self._tls)
         try:
             await asyncio.gather(self._pass(reader, inner_writer, ends), self._pass(inner_reader, writer, ends))
         except (OSError, asyncio.IncompleteReadError):
@@ -69,9 +62,9 @@ class Wire:
 
 
 @asynccontextmanager
-async def wire(db: TestDatabase, tls: ssl.SSLContext | None = None) -> AsyncIterator[Wire]:
+async def wire(db: TestDatabase) -> AsyncIterator[Wire]:
     assert db.server is not None
-    between = Wire(db.server.port, tls)
+    between = Wire(db.server.port)
     server = await asyncio.start_server(between.serve, "127.0.0.1", 0)
     between.port = server.sockets[0].getsockname()[1]
     try:
@@ -153,30 +146,6 @@ async def test_the_servers_connections_are_bounded(db: TestDatabase) -> None:
              if db.kind == "postgresql" else
              f"select count(*) from information_schema.processlist where db = '{db.name}' and id <> connection_id()")
     assert int(db.execute(query)[0][0]) <= 3
-
-
-@pytest.mark.parametrize("trusted", [True, False])
-async def test_tls_to_postgresql_is_verified(postgres: Any, tmp_path: Path, request: pytest.FixtureRequest,
-                                             trusted: bool) -> None:
-    """The wheel's server has no TLS, so the wire speaks it; the client cannot tell."""
-    db = database("postgresql", tmp_path, request)
-    one, other = Home(tmp_path / "one"), Home(tmp_path / "other")
-    ensure_pki(one)
-    ensure_pki(other)
-    pem = one.identity("nats-server")
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(pem.certificate, pem.key)
-    async with wire(db, context) as between:
-        ca = pem.ca if trusted else other.identity("nats-server").ca
-        sink = db.sink(url=postgres.url(db.name, port=between.port), tls={"ca": str(ca), "verify": "ca"})
-        try:
-            if trusted:
-                assert await sink.send(delivery({}, statement="select 1 as n", rows="scalar")) == b"1"
-            else:
-                with pytest.raises(SystemUnavailableError, match="certificate"):
-                    await sink.probe()
-        finally:
-            await sink.close()
 
 
 async def test_tls_that_the_server_does_not_speak_is_told(db: TestDatabase) -> None:
