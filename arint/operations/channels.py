@@ -31,8 +31,22 @@ ACCEPTED = 202
 _SHOWN_HEADERS = ("content-type", "location", "retry-after", "allow", "www-authenticate", "idempotency-replayed")
 
 
+class Published(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One of the queries that a channel publishes. `roles`: a caller's key needs one of them, if there are any."""
+
+    name: str
+    method: str
+    url: str
+    parameters: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    description: str = ""
+
+
 class ChannelInfo(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A channel: `payload` and `result` are the JSON Schemas of what it takes and gives, where they are known."""
+    """A channel: `payload` and `result` are the JSON Schemas of what it takes and gives, where they are known.
+
+    `queries` are what it publishes of a connection.
+    """
 
     name: str
     transport: str
@@ -44,6 +58,7 @@ class ChannelInfo(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     description: str = ""
     payload: dict[str, Any] | None = None
     result: dict[str, Any] | None = None
+    queries: tuple[Published, ...] = ()
     curl: str = ""
 
 
@@ -212,8 +227,11 @@ def _info(link: Link, channel: Channel, known: _Known) -> ChannelInfo:
     body = None if sample.method in ("GET", "DELETE") else b"@FILE"
     headers = {"Content-Type": "application/json", **sample.headers} if body is not None else sample.headers
     sample = msgspec.structs.replace(sample, url=_server(link) + str(getattr(spec, "path", "")), headers=headers)
+    queries = tuple(Published(one.name, one.method, sample.url + one.path, tuple(
+        parameter.name for parameter in one.parameters), one.roles, one.description) for one in binding.operations)
+    methods = tuple(dict.fromkeys(one.method for one in queries)) or getattr(spec, "methods", (sample.method,))
     return msgspec.structs.replace(
-        found, url=sample.url, methods=tuple(getattr(spec, "methods", (sample.method,))),
+        found, url=sample.url, methods=tuple(methods), queries=queries,
         auth=", ".join(sample.masked.values()), payload=binding.payload, result=binding.result,
         curl=curl_line(sample, body))
 

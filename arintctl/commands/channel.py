@@ -12,7 +12,7 @@ import typer
 from arint.errors import ArintError, NotFoundError, UsageError
 from arintctl import layout, options
 from arintctl.completion import complete_channel
-from arintctl.output import Column, Table, write
+from arintctl.output import Column, Table, aligned, write
 from arintctl.session import Session
 from arintctl.text import lasting, printable
 from arintctl.verb import commands, verb
@@ -33,6 +33,15 @@ CHANNELS = Table((
     Column("TO", lambda row: row.to),
     Column("DESCRIPTION", lambda row: row.description, long=True),
 ), name=lambda row: str(row.name), empty="no channel is applied yet")
+
+QUERIES = Table((
+    Column("QUERY", lambda row: row.name),
+    Column("METHOD", lambda row: row.method),
+    Column("ADDRESS", lambda row: row.url),
+    Column("PARAMETERS", lambda row: ", ".join(row.parameters)),
+    Column("ROLES", lambda row: ", ".join(row.roles)),
+    Column("DESCRIPTION", lambda row: row.description, long=True),
+), name=lambda row: str(row.name))
 
 
 @verb(app, "list", example="arintctl channel list")
@@ -64,6 +73,8 @@ def _shown(found: ChannelInfo) -> str:
              ("methods", ", ".join(found.methods)), ("credentials", found.auth), ("to", found.to),
              ("delivery", found.delivery)]
     parts = [layout.facts([(name, printable(value)) for name, value in pairs if value], layout.width())]
+    if found.queries:
+        parts.append(aligned(found.queries, QUERIES, wide=False, width=layout.width()))
     for title, schema in (("takes", found.payload), ("gives", found.result)):
         if schema is not None:
             parts.append(f"{title}\n{msgspec.json.format(msgspec.json.encode(schema), indent=2).decode()}")
