@@ -9,10 +9,12 @@ import shutil
 import signal
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 _CHUNK = 64 * 1024
 _ERRORS_KEPT = 4000
+_LEFT_OPEN = 1.0
+"""Seconds for which the output of a program that has ended is read on, where something still holds it open."""
 
 
 class Ended(NamedTuple):
@@ -36,13 +38,14 @@ async def run(argv: Sequence[str], *, stdin: bytes | None, environment: Mapping[
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
     try:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_end_with_it(process))
             tasks.create_task(_feed(process, stdin))
             output = tasks.create_task(_read(process, most_output))
             errors = tasks.create_task(_last(process))
+            tasks.create_task(_end_with_it(process, output, errors))
         code = await process.wait()
     finally:
         _kill(process)
+        _close(process)  # nobody reads any more, and its end is told only when its pipes have ended
         await process.wait()
     printed, too_much = output.result()
     return Ended(code, printed, errors.result(), too_much)
@@ -59,12 +62,21 @@ def _bounded(memory: int) -> tuple[str, ...]:
     return tuple(tools)
 
 
-async def _end_with_it(process: asyncio.subprocess.Process) -> None:
-    """Kill what it left behind as soon as it ends: that would hold its output open, and outlive it."""
+async def _end_with_it(process: asyncio.subprocess.Process, *reading: asyncio.Task[Any]) -> None:
+    """Kill what it left behind as soon as it ends: that would hold its output open, and outlive it.
+
+    What left its process group lives on, and is not waited for.
+    """
+    await _has_ended(process)
+    _kill(process)
+    await asyncio.wait(reading, timeout=_LEFT_OPEN)
+    _close(process)
+
+
+async def _has_ended(process: asyncio.subprocess.Process) -> None:
     try:
         descriptor = os.pidfd_open(process.pid)
-    except ProcessLookupError:  # it has ended, and was waited for already
-        _kill(process)
+    except ProcessLookupError:  # and was waited for already
         return
     ended, loop = asyncio.Event(), asyncio.get_running_loop()
     loop.add_reader(descriptor, ended.set)
@@ -73,7 +85,6 @@ async def _end_with_it(process: asyncio.subprocess.Process) -> None:
     finally:
         loop.remove_reader(descriptor)
         os.close(descriptor)
-    _kill(process)
 
 
 async def _feed(process: asyncio.subprocess.Process, data: bytes | None) -> None:
@@ -109,6 +120,14 @@ async def _last(process: asyncio.subprocess.Process) -> str:
     while chunk := await process.stderr.read(_CHUNK):
         kept = (kept + chunk)[-_ERRORS_KEPT:]
     return kept.decode("utf-8", "replace").strip()
+
+
+def _close(process: asyncio.subprocess.Process) -> None:
+    """Let go of its pipes: whoever reads has come to the end."""
+    transport: asyncio.SubprocessTransport = process._transport  # type: ignore[attr-defined]
+    for descriptor in (0, 1, 2):
+        if (pipe := transport.get_pipe_transport(descriptor)) is not None:
+            pipe.close()
 
 
 def _kill(process: asyncio.subprocess.Process) -> None:

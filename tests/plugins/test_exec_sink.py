@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -12,6 +14,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -125,6 +128,25 @@ async def test_what_it_still_had_to_say_does_not_hold_up_its_end() -> None:
     said = await asyncio.gather(*(noisy.send(delivery()) for _ in range(8)), return_exceptions=True)
     slow.cancel()
     assert {type(one) for one in said} == {RejectedError}
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_neither_its_time_nor_its_end_waits_for_what_is_in_its_pipes(run: Any, tmp_path: Path) -> None:
+    """Its time is over while it prints without end; what it leaves behind in a session of its own holds its pipes."""
+    mark = tmp_path / "pid"
+    endless = "import os\nwhile True: os.write(2, b'y' * 65536)"
+    leaves = ("import os, time\nif os.fork() == 0:\n    os.setsid()\n"
+              f"    open({str(mark)!r}, 'w').write(str(os.getpid()))\n"
+              "    time.sleep(600)\nprint('done', end='', flush=True)\n")
+
+    async def both() -> None:
+        async with asyncio.timeout(PATIENCE):
+            with pytest.raises(MessageError, match="did not end within 1 s"):
+                await script(endless, timeout="1s").send(delivery())
+            assert await script(leaves, timeout="30s").send(delivery()) == b"done"
+
+    run(both())
+    os.kill(int(mark.read_text()), signal.SIGKILL)
 
 
 async def test_it_may_not_use_all_memory() -> None:
