@@ -1,4 +1,4 @@
-"""What a service is made with: `@service`, its `Context`, and how a payload becomes an argument and a result a body."""
+"""What a service is made with: `@service`, its `Context`, and the `Handler` that gives it messages."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from functools import partial
 from typing import Any, TypeVar, overload
 
 import msgspec
-import msgspec.inspect
 
 from arint.answers import STATUS, Request, request_of
 from arint.calls.streams import begun, gather, once
-from arint.errors import ArintError, MalformedError, MessageError, NotFoundError, NotValidError, RejectedError
-from arint.flows.json_text import json_mistake, nested_too_deep
+from arint.errors import ArintError, MessageError, NotFoundError, NotValidError, RejectedError
 from arint.flows.state import Output, Reply
 from arint.message import Message
+from arint.signatures import annotation_of, decoder_for, is_stream, parameters_of, result_type_of
 
 T = TypeVar("T")
 AnyCallable = TypeVar("AnyCallable", bound=Callable[..., Any])
@@ -212,10 +211,10 @@ class Handler:
         if inspect.isclass(function):
             function = typing.cast(Callable[..., Any], function())
         self._function = function
-        payload, self._context_name = _parameters(function)
+        payload, self._context_name = parameters_of(function, Context)
         self._payload_name = payload.name if payload is not None else ""
-        self.payload_type = _annotation(function, payload) if payload is not None else Any
-        self.takes_stream = _is_stream(self.payload_type)
+        self.payload_type = annotation_of(function, payload) if payload is not None else Any
+        self.takes_stream = is_stream(self.payload_type)
         self._decode = None if payload is None or self.takes_stream else decoder_for(self.payload_type)
         self._positional = payload is not None and payload.kind is payload.POSITIONAL_ONLY
         called = getattr(function, "__call__", None)  # noqa: B004 - the method itself is wanted, not whether it is there
@@ -251,15 +250,7 @@ class Handler:
     @property
     def result_type(self) -> Any:
         """The annotation of what it returns; Any where there is none, or one that is not known."""
-        plain = self._function if inspect.isroutine(self._function) else type(self._function).__call__
-        annotation = getattr(plain, "__annotations__", {}).get("return", Any)
-        if not isinstance(annotation, str):
-            return annotation
-        try:
-            return typing.get_type_hints(_only(annotation), getattr(inspect.unwrap(plain), "__globals__", {}),
-                                         include_extras=True)["payload"]
-        except (NameError, AttributeError, SyntaxError, TypeError):
-            return Any
+        return result_type_of(self._function)
 
     def _arguments(self, message: Message, context: Context,
                    body: AsyncIterator[bytes] | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -305,107 +296,6 @@ async def _in_parts(message: Message, stream: AsyncIterator[bytes], context: Con
 
 def _too_large() -> MessageError:
     return MessageError(f"the result has more than {LARGEST_GATHERED} bytes")
-
-
-def _is_stream(annotation: Any) -> bool:
-    """Is it `AsyncIterator[bytes]`?"""
-    return typing.get_origin(annotation) is AsyncIterator and typing.get_args(annotation) == (bytes,)
-
-
-def decoder_for(annotation: Any) -> Callable[[Message], Any]:
-    """How a message becomes an argument of this type. Raises NotValidError for a type that no body can become."""
-    if annotation is Message:
-        return _whole
-    if annotation is bytes:
-        return _raw
-    if annotation is str:
-        return _text
-    try:
-        decode = msgspec.json.Decoder(annotation).decode
-        if isinstance(msgspec.inspect.type_info(annotation), msgspec.inspect.CustomType):
-            raise TypeError("it is a class of its own")  # noqa: TRY301 - msgspec would say so at each message
-    except (TypeError, msgspec.ValidationError) as error:
-        raise NotValidError(f"no body can become {annotation!r}: {error}",
-                            remedy="annotate a Struct, a dataclass, dict, list, str, bytes or Message") from None
-    return partial(_json, decode)
-
-
-def _whole(message: Message) -> Message:
-    return message
-
-
-def _raw(message: Message) -> bytes:
-    return message.body
-
-
-def _text(message: Message) -> str:
-    try:
-        return message.body.decode()
-    except UnicodeDecodeError as error:
-        raise MalformedError(f"the body is not UTF-8: byte {error.start}") from None
-
-
-def _json(decode: Callable[[bytes], Any], message: Message) -> Any:
-    if nested_too_deep(message.body):
-        raise MalformedError("the body is nested too deep")
-    try:
-        return decode(message.body)
-    except msgspec.ValidationError as error:
-        what, _, place = str(error).partition(" - at `")
-        raise RejectedError(f"the body does not fit: {what}", where=place.rstrip("`").replace("$", "body", 1) or "body"
-                            ) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise json_mistake(message.body, error) from None
-
-
-def _parameters(function: Callable[..., Any]) -> tuple[inspect.Parameter | None, str]:
-    """The payload's parameter, and the name of the context's."""
-    try:
-        parameters = list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):
-        raise NotValidError("is not callable", where=repr(function)) from None
-    named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-    contexts = [p for p in named if _is_context(p)]
-    others = [p for p in named if p not in contexts]
-    further = [p.name for p in others[1:] if p.default is p.empty]
-    if len(contexts) > 1 or further:
-        raise NotValidError(f"takes more than a payload and a context: {', '.join(p.name for p in named)}",
-                            where=getattr(function, "__qualname__", repr(function)),
-                            remedy="such as: async def price(order: Order, ctx: Context)")
-    return (others[0] if others else None), (contexts[0].name if contexts else "")
-
-
-def _is_context(parameter: inspect.Parameter) -> bool:
-    annotation = parameter.annotation
-    if annotation is parameter.empty:
-        return parameter.name in ("ctx", "context")
-    if isinstance(annotation, str):
-        return annotation.strip("'\"").rpartition(".")[2] == "Context"
-    return inspect.isclass(annotation) and issubclass(annotation, Context)
-
-
-def _annotation(function: Callable[..., Any], parameter: inspect.Parameter) -> Any:
-    if parameter.annotation is parameter.empty:
-        return Any
-    if not isinstance(parameter.annotation, str):
-        return parameter.annotation
-    plain: Any = inspect.unwrap(function) if inspect.isroutine(function) else type(function).__call__
-    try:
-        # Only this one: the others may speak of what is imported for type checkers alone.
-        known = {**getattr(plain, "__globals__", {}), **inspect.getclosurevars(plain).nonlocals}
-        return typing.get_type_hints(_only(parameter.annotation), known, include_extras=True)["payload"]
-    except (NameError, AttributeError, SyntaxError, TypeError) as error:
-        raise NotValidError(f"the annotation {parameter.annotation} of {parameter.name} is not known: {error}",
-                            where=getattr(function, "__qualname__", repr(function)),
-                            remedy="import or define it at the top of the module") from None
-
-
-def _only(annotation: str) -> Any:
-    """Something with this annotation alone."""
-    def holder() -> None: ...
-
-    holder.__annotations__ = {"payload": annotation}
-    return holder
 
 
 def _in_thread(function: Callable[..., Any], positional: tuple[Any, ...], named: dict[str, Any]) -> Any:

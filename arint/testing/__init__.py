@@ -12,18 +12,10 @@ from arint.testing.answers import in_order
 from arint.testing.calls import Asked, ask
 from arint.testing.clock import Clock
 from arint.testing.code import ServiceCode
-from arint.testing.flows import (
-    Fake,
-    FlowRun,
-    FlowTest,
-    Sent,
-    ServiceResult,
-    StepRecord,
-    Wait,
-    message_of,
-    run_service,
-)
+from arint.testing.fakes import Fake
+from arint.testing.flows import FlowTest, message_of, run_service
 from arint.testing.recording import Recording, check_recording
+from arint.testing.results import FlowRun, Sent, ServiceResult, StepRecord, Wait
 from arint.testing.snapshots import assert_snapshot
 
 __all__ = [

@@ -16,7 +16,9 @@ from arint.flows.state import Reply
 from arint.message import Message
 from arint.sdk import LARGEST_GATHERED, Context, Handler
 from arint.statuses import status_of
-from arint.testing.flows import Fake, FlowTest, Sent, _Fakes, _sent, _wait, message_of
+from arint.testing.fakes import Fake, Fakes
+from arint.testing.flows import FlowTest, message_of, waited
+from arint.testing.results import Sent, sent_of
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -57,8 +59,8 @@ def ask(target: Callable[..., Any] | FlowTest, payload: Any = b"", *, method: st
     encoded = {key: value.encode() if isinstance(value, str) else value for key, value in (secrets or {}).items()}
     name = getattr(target, "__name__", "service")
     context = Context(message, service=name, config=config, secrets=encoded, deadline=time.time() + timeout,
-                      request=_Fakes(services or {}).request)
-    return _wait(_asked(Handler(target), message, context, None if parts is None else _each(parts)))
+                      request=Fakes(services or {}).request)
+    return waited(_asked(Handler(target), message, context, None if parts is None else _each(parts)))
 
 
 async def _asked(handler: Handler, message: Message, context: Context, body: AsyncIterator[bytes] | None) -> Asked:
@@ -71,7 +73,7 @@ async def _asked(handler: Handler, message: Message, context: Context, body: Asy
             made = [part async for part in reply.stream]
     except Exception as error:  # whatever the service raises, its caller is told in a status
         return _failed(error)
-    return _answered(message, reply, tuple(made), tuple(map(_sent, reply.outputs)))
+    return _answered(message, reply, tuple(made), tuple(map(sent_of, reply.outputs)))
 
 
 def _asked_flow(test: FlowTest, message: Message) -> Asked:

@@ -3,121 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from arint.bus.retry import ceiling
 from arint.errors import ArintError, NotFoundError, RejectedError, SystemUnavailableError, UsageError
 from arint.flows.compile import START, Program, compile_flow
-from arint.flows.json_text import parse_json
-from arint.flows.run import Output, Reply, StageResult, failed_step, on_failure, run_stage
-from arint.flows.state import Level, State
+from arint.flows.run import Output, StageResult, failed_step, on_failure, run_stage
+from arint.flows.state import State
 from arint.flows.steps.aggregating import Aggregate
 from arint.flows.steps.waiting import Delay
 from arint.message import Failure, Message
 from arint.resources.kinds import Flow, Service
 from arint.resources.quantities import seconds
-from arint.sdk import Context, Handler, with_result
+from arint.sdk import Context, Handler
 from arint.testing.clock import Clock
 from arint.testing.code import ServiceCode
+from arint.testing.fakes import Fake, Fakes, RecordingEffects, time_of
 from arint.testing.gatherer import Gatherer
-
-if TYPE_CHECKING:
-    from arint.command.service import CommandService
-    from arint.testing.programs import Programs
+from arint.testing.results import FlowRun, ServiceResult, StepRecord, Wait, sent_of
 
 T = TypeVar("T")
-Fake = Any
-"""What stands for a service or a system: a callable, an error to raise, or the value that it answers."""
-
-
-class Sent(msgspec.Struct, frozen=True):
-    """Something that left: to `connection/NAME`, `flow/NAME`, `service/NAME`, `topic/NAME`, or a callback's address."""
-
-    target: str
-    message: Message
-    options: Mapping[str, Any] = {}
-    headers: Mapping[str, str] = {}
-    idempotency_key: str = ""
-
-    @property
-    def value(self) -> Any:
-        """The body as JSON."""
-        return parse_json(self.message.body)
-
-
-class ServiceResult(msgspec.Struct, frozen=True):
-    """What a service returned, and what it sent besides."""
-
-    message: Message
-    sent: tuple[Sent, ...] = ()
-
-    @property
-    def value(self) -> Any:
-        """The body as JSON."""
-        return parse_json(self.message.body)
-
-
-class StepRecord(msgspec.Struct, frozen=True):
-    """The message as one step left it."""
-
-    path: str
-    key: str
-    name: str
-    stage: str
-    message: Message
-
-
-class Wait(msgspec.Struct, frozen=True):
-    """How long, at the most, a stage would have waited before it was tried again, in seconds."""
-
-    stage: str
-    seconds: float
-
-
-class FlowRun(msgspec.Struct):
-    """What became of a message. `failure` is set if it would be a dead letter; it failed in the stage `failed_in`.
-
-    Where a step makes several messages of one, `ended` has all that came to the end of the flow, `message` is the
-    last of them; `dead` has those that would be dead letters, `failure` is the first one's; `filtered` counts those
-    that a `filter` took out. `entered` has each stage with the message it began with; `waits` what was waited for, if
-    the test has a clock.
-    """
-
-    message: Message
-    steps: list[StepRecord] = []
-    sent: list[Sent] = []
-    logs: list[tuple[Level, str]] = []
-    failure: Failure | None = None
-    failed_in: str = ""
-    error: Exception | None = None
-    ended: list[Message] = []
-    dead: list[Message] = []
-    filtered: int = 0
-    delays: list[float] = []
-    """Seconds that each `delay` would have taken."""
-    entered: list[tuple[str, Message]] = []
-    waits: list[Wait] = []
-
-    @property
-    def values(self) -> list[Any]:
-        """The bodies of all that came to the end, as JSON."""
-        return [parse_json(message.body) for message in self.ended]
-
-    @property
-    def value(self) -> Any:
-        """The last body as JSON."""
-        return parse_json(self.message.body)
-
-    def sent_to(self, target: str) -> list[Sent]:
-        """What left to this target; callbacks have their address as target."""
-        return [sent for sent in self.sent if sent.target == target]
 
 
 def message_of(payload: Any, **known: Any) -> Message:
@@ -138,12 +49,12 @@ def run_service(function: Callable[..., Any], payload: Any = b"", *, config: Map
     """
     message = message_of(payload, **_created(clock, payload), **known)
     name = getattr(function, "__name__", "service")
-    context = Context(message, service=name, config=config, deadline=deadline, clock=_time_of(clock),
-                      request=_Fakes(services or {}, clock=clock).request,
+    context = Context(message, service=name, config=config, deadline=deadline, clock=time_of(clock),
+                      request=Fakes(services or {}, clock=clock).request,
                       secrets={key: value.encode() if isinstance(value, str) else value
                                for key, value in (secrets or {}).items()})
-    reply = _wait(Handler(function).handle(message, context))
-    return ServiceResult(reply.message, tuple(map(_sent, reply.outputs)))
+    reply = waited(Handler(function).handle(message, context))
+    return ServiceResult(reply.message, tuple(map(sent_of, reply.outputs)))
 
 
 class FlowTest:
@@ -178,7 +89,7 @@ class FlowTest:
 
     def run(self, payload: Any = b"", **known: Any) -> FlowRun:
         """Let one message go through; `known` are further fields of the message, such as `headers`."""
-        return _wait(self.run_async(payload, **known))
+        return waited(self.run_async(payload, **known))
 
     async def run_async(self, payload: Any = b"", **known: Any) -> FlowRun:
         """As `run`, for tests that are coroutines."""
@@ -186,7 +97,7 @@ class FlowTest:
 
     def run_all(self, payloads: Iterable[Any], **known: Any) -> FlowRun:
         """Let several messages go through, one after the other, as far as each comes."""
-        return _wait(self.run_all_async(payloads, **known))
+        return waited(self.run_all_async(payloads, **known))
 
     async def run_all_async(self, payloads: Iterable[Any], **known: Any) -> FlowRun:
         """As `run_all`, for tests that are coroutines."""
@@ -195,8 +106,8 @@ class FlowTest:
 
     async def _through(self, messages: Sequence[Message]) -> FlowRun:
         run = FlowRun(messages[0], [], [], [], ended=[], dead=[], delays=[], entered=[], waits=[])
-        effects = _RecordingEffects(self, run)
-        gatherers = {token: Gatherer(self.program, token, effects, _time_of(self.clock))
+        effects = RecordingEffects(self, run)
+        gatherers = {token: Gatherer(self.program, token, effects, time_of(self.clock))
                      for token, stage in self.program.stages.items() if stage.kind == Aggregate.key}
         try:
             for message in messages:
@@ -216,7 +127,7 @@ class FlowTest:
             late.extend(gatherer.late())
         return late
 
-    async def _follow(self, waiting: deque[Output], effects: _RecordingEffects, run: FlowRun,
+    async def _follow(self, waiting: deque[Output], effects: RecordingEffects, run: FlowRun,
                       gatherers: Mapping[str, Gatherer]) -> None:
         """Run the stages of these inputs, and of all that comes of them."""
         while waiting:
@@ -235,7 +146,7 @@ class FlowTest:
             self._died(given, failure, run)
         return [caught] if caught else []
 
-    async def _stage(self, given: Output, effects: _RecordingEffects, run: FlowRun) -> Iterable[Output]:
+    async def _stage(self, given: Output, effects: RecordingEffects, run: FlowRun) -> Iterable[Output]:
         """Run a stage to its end; returns the inputs of what comes next."""
         run.entered.append((given.stage, given.message))
         outcome = await self._attempts(given, effects, run)
@@ -247,7 +158,7 @@ class FlowTest:
         if run.failure is None:
             run.message = outcome.message
         own = None if outcome.ended or outcome.fork is not None else outcome.outputs[-1]
-        run.sent += [_sent(output) for output in outcome.outputs if output is not own]
+        run.sent += [sent_of(output) for output in outcome.outputs if output is not own]
         return outcome.fork.outputs if outcome.fork is not None else [own] if own is not None else []
 
     def _died(self, given: Output, failure: Failure, run: FlowRun) -> None:
@@ -255,7 +166,7 @@ class FlowTest:
         if run.failure is None:
             run.message, run.failure, run.failed_in = given.message, failure, given.stage
 
-    async def _attempts(self, given: Output, effects: _RecordingEffects, run: FlowRun) -> StageResult | Failure:
+    async def _attempts(self, given: Output, effects: RecordingEffects, run: FlowRun) -> StageResult | Failure:
         retry, attempt, away = self.program.retry(given.stage), 1, _Away()
         while True:
             message = msgspec.structs.replace(given.message, attempt=attempt)
@@ -283,11 +194,11 @@ class FlowTest:
             self.clock.advance(seconds)
             run.waits.append(Wait(stage, seconds))
 
-    def _turn(self, stage: str, message: Message, effects: _RecordingEffects, run: FlowRun) -> None:
+    def _turn(self, stage: str, message: Message, effects: RecordingEffects, run: FlowRun) -> None:
         """No test waits; a `delay` tells for how long it would have been, and moves the clock where there is one."""
         step = self.program.instructions[self.program.stage(stage).at].step
         if isinstance(step, Delay) and message.attempt == 1:
-            now = _time_of(self.clock)()
+            now = time_of(self.clock)()
             left = max(step.due(State(message, self.flow.name, stage, effects), now) - now, 0.0)
             run.delays.append(left)
             self._wait(stage, left, run)
@@ -312,88 +223,6 @@ class FlowTest:
         return next(iter(flows.values()))
 
 
-class _Fakes:
-    """Answers calls with what stands for the services."""
-
-    def __init__(self, services: Mapping[str, Fake], config: Mapping[str, Mapping[str, Any]] | None = None,
-                 secrets: Mapping[str, bytes] | None = None, clock: Clock | None = None,
-                 timeouts: Mapping[str, float] | None = None) -> None:
-        self._clock = clock
-        self._timeouts = timeouts or {}
-        self._services = services
-        self._config = config or {}
-        self._secrets = secrets or {}
-        self._programs: Programs | None = None
-
-    async def call(self, service: str, message: Message, stage: str) -> Reply:
-        if service not in self._services:
-            raise NotFoundError(f"nothing stands for service/{service}", where="arint.testing",
-                                remedy=f'services={{"{service}": …}}')
-        fake = self._services[service]
-        limit = self._timeouts.get(service, 0.0)
-        now = _time_of(self._clock)
-        context = Context(message, service=service, stage=stage, config=self._config.get(service), clock=now,
-                          deadline=now() + limit if limit else 0.0, secrets=self._secrets, request=self.request)
-        if isinstance(fake, ServiceCode):
-            if fake.service.command:
-                return await (await self._program(fake)).handle(message, context)
-            fake = fake.load()
-        if callable(fake) and not isinstance(fake, BaseException):
-            return await Handler(fake).handle(message, context)
-        return Reply(with_result(message, _answer(fake)))
-
-    async def _program(self, code: ServiceCode) -> CommandService:
-        from arint.testing.programs import Programs
-
-        self._programs = self._programs or Programs(self._secrets)
-        return await self._programs.of(code, self._config.get(code.service.name))
-
-    async def close(self) -> None:
-        """End the programs that were started."""
-        if self._programs is not None:
-            await self._programs.close()
-
-    async def request(self, service: str, message: Message, timeout: float) -> Message:
-        return (await self.call(service, message, f"call={service}")).message
-
-
-class _RecordingEffects:
-    """The world, as a test has it."""
-
-    def __init__(self, test: FlowTest, run: FlowRun) -> None:
-        self._connections = test.connections
-        self._fakes = _Fakes(test.services, test.config, test.secrets, test.clock, test.timeouts)
-        self._run = run
-
-    async def close(self) -> None:
-        await self._fakes.close()
-
-    async def call(self, service: str, message: Message, idempotency_key: str, timeout: float) -> Reply:
-        return await self._fakes.call(service, message, idempotency_key)
-
-    async def send(self, target: str, message: Message, options: Mapping[str, Any], idempotency_key: str,
-                   timeout: float) -> bytes | None:
-        fake = self._connections.get(target.partition("/")[2])
-        sent = Sent(target, message, options, idempotency_key=idempotency_key)
-        answer = await _maybe(fake(sent)) if callable(fake) and not isinstance(fake, BaseException) else _answer(fake)
-        self._run.sent.append(sent)
-        return answer if answer is None or isinstance(answer, bytes) else msgspec.json.encode(answer)
-
-    async def callback(self, url: str, method: str, headers: Mapping[str, str], body: bytes, idempotency_key: str,
-                       timeout: float, trusted: bool) -> None:
-        message = msgspec.structs.replace(self._run.message, body=body)
-        sent = Sent(url, message, {"method": method}, headers, idempotency_key)
-        fake = self._connections.get(url)
-        if callable(fake) and not isinstance(fake, BaseException):
-            await _maybe(fake(sent))
-        else:
-            _answer(fake)
-        self._run.sent.append(sent)
-
-    def log(self, level: Level, text: str, message: Message) -> None:
-        self._run.logs.append((level, text))
-
-
 class _Away:
     """How long a system has been away for a stage: asked again after 1 s, then 2, at most each minute."""
 
@@ -409,29 +238,9 @@ class _Away:
         return pause
 
 
-def _time_of(clock: Clock | None) -> Callable[[], float]:
-    return time.time if clock is None else clock.time
-
-
 def _created(clock: Clock | None, payload: Any) -> dict[str, float]:
     """A message that the test makes is made at the clock's time."""
     return {} if clock is None or isinstance(payload, Message) else {"created": clock.time()}
-
-
-def _answer(fake: Fake) -> Any:
-    if isinstance(fake, BaseException):
-        raise fake
-    return fake
-
-
-async def _maybe(result: Any) -> Any:
-    return await result if isinstance(result, Awaitable) else result
-
-
-def _sent(output: Output) -> Sent:
-    kind, _, name = output.flow.partition("=")
-    options = output.message.variables if kind == "connection" else {}
-    return Sent(f"{kind}/{name}" if name else f"flow/{output.flow}", output.message, options)
 
 
 def _tracer(stage: str, run: FlowRun) -> Callable[[str, str, str, State], None]:
@@ -446,7 +255,7 @@ def _failure_of(error: Exception, where: str) -> Failure:
     return Failure(kind=kind, message=str(error), where=failed_step(error) or where)
 
 
-def _wait(work: Coroutine[Any, Any, T]) -> T:
+def waited(work: Coroutine[Any, Any, T]) -> T:
     """Its result, also from within a running loop (then on a loop of its own, in a thread)."""
     try:
         asyncio.get_running_loop()

@@ -15,8 +15,9 @@ from arint.resources.manifests import RECORDED
 from arint.testing.answers import in_order
 from arint.testing.clock import Clock
 from arint.testing.compare import as_yaml, body_of, difference
-from arint.testing.flows import FlowRun, FlowTest
+from arint.testing.flows import FlowTest
 from arint.testing.masking import masked
+from arint.testing.results import FlowRun
 
 SUFFIX = RECORDED
 IDENTITY = "01ARZ3NDEKTSV4RRFFQ69G5FAV"

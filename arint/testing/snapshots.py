@@ -10,9 +10,9 @@ from typing import Any
 import yaml
 
 from arint.testing.compare import as_yaml, body_of, difference
-from arint.testing.flows import FlowRun, ServiceResult
 from arint.testing.masking import masked
 from arint.testing.recording import outcome
+from arint.testing.results import FlowRun, ServiceResult
 
 UPDATE = "ARINT_UPDATE"
 """The environment variable that, set, has snapshots written anew; `pytest --arint-update` sets it."""
