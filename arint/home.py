@@ -314,8 +314,12 @@ def _decode(text: bytes, file: Path) -> NodeConfig:
 
 @contextlib.contextmanager
 def exclusive(file: Path, purpose: str, wait: float) -> Iterator[None]:
-    """Hold the lock `file`. Raises ConflictError that says who holds it."""
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """Hold the lock `file`. Raises ConflictError that says who holds it, DeniedError where it cannot be made."""
+    try:
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise DeniedError(f"the lock cannot be made: {error.strerror}", where=str(file),
+                          remedy="name another folder with --home or ARINT_HOME") from error
     try:
         _take(descriptor, file, time.monotonic() + wait)
         os.ftruncate(descriptor, 0)

@@ -31,12 +31,25 @@ def guarded(session: Session, call: Callable[[], None]) -> int:
     except BrokenPipeError:  # the reader (head, less) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # of this machine, such as a disk that is full under our own output
+        return _tell_of_the_machine(error, verbose=session.settings.verbose)
     except (typer.Exit, typer.Abort):
         raise
     except Exception as error:  # a defect of ours: still one line, never a traceback unasked
         _tell_defect(error, verbose=session.settings.verbose)
         return ArintError.exit_code
     return 0
+
+
+def _tell_of_the_machine(error: OSError, *, verbose: bool) -> int:
+    where = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else None
+    try:
+        sys.stdout.flush()
+    except OSError:
+        where = "standard output"
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    tell(ArintError(error.strerror or str(error) or type(error).__name__, where=where), verbose=verbose)
+    return ArintError.exit_code
 
 
 def tell(error: ArintError, *, verbose: bool) -> None:

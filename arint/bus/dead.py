@@ -47,13 +47,17 @@ class DeadLetters:
 
     async def get(self, message_id: str) -> DeadLetter:
         """The newest dead letter of a message. Raises NotFoundError."""
-        found = await lookup.look_up(self._bus, subjects.DEAD, f"d.*.{message_id}.>")
+        found = []
+        if subjects.is_token(message_id):
+            found = await lookup.look_up(self._bus, subjects.DEAD, f"d.*.{message_id}.>")
         if not found:
             raise NotFoundError("no dead letter of this message", where=message_id, remedy="see arintctl dlq list")
         return _letter(found[-1])
 
     async def of_tree(self, root: str) -> Sequence[DeadLetter]:
         """All dead letters that came of one message from outside."""
+        if not subjects.is_token(root):
+            return []
         return [_letter(one) for one in await lookup.look_up(self._bus, subjects.DEAD, subjects.tree("d", root))]
 
     async def drop(self, letter: DeadLetter) -> bool:

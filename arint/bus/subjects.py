@@ -138,6 +138,11 @@ def parse_reference(subject: str) -> tuple[str, str]:
 ALL_REFERENCES = "b.*.*.*.r.>"
 
 
+def is_token(text: str) -> bool:
+    """Can it be a part of a subject, a message's id? What is none would be a pattern, and match others' messages."""
+    return bool(text) and text.isprintable() and not set(text) & set(" .*>")
+
+
 def tree(kind: str, root: str) -> str:
     """All that stands under a root id; `kind` is m, a or d."""
     return f"{kind}.{root}.>"

@@ -59,8 +59,8 @@ class Trail(msgspec.Struct, frozen=True):
 async def read(bus: Bus, message: str) -> Trail:
     """The trail of a message, or of the one from outside that caused it. Raises NotFoundError."""
     message = message.upper() if len(message) == _ID_LENGTH else message
-    found = await _of_root(bus, message)
-    if found is None:
+    found = await _of_root(bus, message) if subjects.is_token(message) else None
+    if found is None and subjects.is_token(message):
         root = await _root_of(bus, message)
         found = await _of_root(bus, root) if root else None
     if found is None:

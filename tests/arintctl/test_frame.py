@@ -100,6 +100,7 @@ def test_version_and_help_import_nothing_heavy(environment: dict[str, str], word
     (("dlq", "drop"), 2, "--all"),
     (("delete", "price"), 2, "no kind"),
     (("schema", "flws"), 2, "flow"),
+    (("up", "--home", "/proc/1"), 7, "cannot be made"),
 ])
 def test_a_failure_is_one_line_with_its_exit_code(environment: dict[str, str], words: tuple[str, ...], code: int,
                                                   said: str) -> None:
@@ -108,6 +109,24 @@ def test_a_failure_is_one_line_with_its_exit_code(environment: dict[str, str], w
     assert done.stdout == ""
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("words", [("--version",), ("--help",), ("schema", "Flow"), ("schema", "--help")])
+def test_output_that_cannot_be_written_is_told_in_a_line(environment: dict[str, str], words: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-m", "arintctl", *words], env=environment, stdout=full, text=True,
+                              stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_whatever_is_closed_it_does_its_work(environment: dict[str, str], closed: str) -> None:
+    done = subprocess.run(["sh", "-c", f'"$0" -m arintctl schema Flow {closed}', sys.executable], env=environment,
+                          capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ("json-schema.org" in done.stdout) == (">&-" not in closed.replace("2>&-", ""))
 
 
 def test_verbose_shows_where(environment: dict[str, str]) -> None:

@@ -86,6 +86,14 @@ async def test_a_dead_letter_is_listed_edited_replayed_and_told(link: Link, flow
     assert outcomes == ["done", "dead", "edited", "replayed"]
 
 
+@pytest.mark.parametrize("pattern", ["*", ">", "*.*", "", " ", "x>", "\n"])
+async def test_a_pattern_is_no_message(link: Link, flow: str, pattern: str) -> None:
+    await a_dead_letter(link, flow)
+    for work in (show_dead, replay_dead, drop_dead, messages.show_message, messages.replay_message, messages.story_of):
+        with pytest.raises(NotFoundError):
+            await work(link, pattern)
+
+
 async def test_open_letters_are_those_that_wait_for_somebody_not_deaths(link: Link, flow: str) -> None:
     async def counted() -> int:
         found = await open_letters(link)
