@@ -171,8 +171,13 @@ class Talker:
         writer.close()
 
 
+async def untold(link: Link) -> None:
+    """No broker runs beside a talker."""
+
+
 @pytest.fixture
-async def talker(tmp_path: Path) -> AsyncIterator[Talker]:
+async def talker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Talker]:
+    monkeypatch.setattr("arint.operations.standing.open_letters", untold)
     home = Home(tmp_path / "home")
     home.make_folders()
     home.save(NodeConfig(version="0", cluster="c", node="box", ports=Ports(), created=0.0))
