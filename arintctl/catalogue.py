@@ -19,7 +19,7 @@ class Entry(NamedTuple):
 CATALOGUE: dict[str, Entry] = {
     "up": Entry("cluster", "Start the cluster of this machine, and wait until a message passes through it."),
     "down": Entry("cluster", "Stop everything that runs from this home; with --purge, remove it too."),
-    "status": Entry("cluster", "Show the node, its engines, and every instance."),
+    "status": Entry("cluster", "Show the nodes, their engines, and every instance."),
     "doctor": Entry("cluster", "Check everything that can be checked, and say what to do about it."),
     "demo": Entry("demo", "Feed an example with its sample messages, and follow each to its end."),
     "plan": Entry("configuration", "Show what apply would change, and the revision to check against."),
@@ -33,7 +33,7 @@ CATALOGUE: dict[str, Entry] = {
     "export": Entry("resources", "Write all resources as manifests that apply takes back."),
     "history": Entry("resources", "List the change sets: who changed what, and when."),
     "schema": Entry("resources", "Print the JSON Schema of a kind, for editors."),
-    "logs": Entry("observe", "Show what instances print."),
+    "logs": Entry("observe", "Show what instances print, on any node."),
     "events": Entry("observe", "Show what became of messages, as it happens."),
     "why": Entry("observe", "Tell the story of a message: every hop, attempt and error."),
     "cluster": Entry("machines", "The whole cluster: add machines to it, back it up, restore it.", is_noun=True),
