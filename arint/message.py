@@ -53,6 +53,14 @@ def _base32(n: int) -> str:
         p[n >> 10 & 1023], p[n & 1023]))
 
 
+def time_of(identity: str) -> float:
+    """When a new id was made (seconds since the epoch). Raises ValueError for what is none."""
+    number = 0
+    for sign in identity[:10]:
+        number = number << 5 | _SIGNS.index(sign)
+    return number / 1000
+
+
 class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     """Why a message failed: `kind` is the error's title or class, `where` the stage, `detail` a trimmed traceback."""
 

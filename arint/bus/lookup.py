@@ -21,6 +21,7 @@ _AT_ONCE = 1000  # subjects in one request: the broker answers for 1,024
 _TOO_MANY = 413
 _END = 204
 _NOTHING = 404
+_NO_MESSAGE = frozenset({10043, 10057})  # "sequence … not found"; "no message found" of the file store
 _ENVELOPE = ENVELOPE_HEADER.encode()
 
 
@@ -125,7 +126,7 @@ async def delete(bus: Bus, stream: str, sequence: int) -> bool:
     except NotFoundError:
         return False
     except api.BusError as error:
-        if error.code == 10057:  # "no message found" of the file store
+        if error.code in _NO_MESSAGE:
             return False
         raise
     return True

@@ -89,6 +89,11 @@ def core_configs(replicas: int) -> list[dict[str, Any]]:
     ]
 
 
+def code_config(max_bytes: int, replicas: int) -> dict[str, Any]:
+    """The stream of services' code and wheels; `arint.artifacts.store` says how large it may be."""
+    return _config(subjects.CODE, "c.>", replicas, max_bytes, max_msgs_per_subject=1)
+
+
 def set_aside(limit: int, stages: int) -> int:
     """How much a flow's stream may hold, which the broker sets aside on its disk; UNLIMITED sets nothing aside.
 
@@ -208,6 +213,12 @@ async def count(bus: Bus, stream: str, pattern: str) -> int:
     """How many subjects of a stream match. Raises NotFoundError."""
     answer = await api.call(bus, f"STREAM.INFO.{stream}", {"subjects_filter": pattern})
     return len(answer["state"].get("subjects") or {})
+
+
+async def subjects_in(bus: Bus, stream: str, pattern: str) -> list[str]:
+    """The subjects of a stream that match and hold something, at most some ten thousand. Raises NotFoundError."""
+    answer = await api.call(bus, f"STREAM.INFO.{stream}", {"subjects_filter": pattern})
+    return sorted(answer["state"].get("subjects") or {})
 
 
 async def state(bus: Bus, stream: str) -> StreamState:

@@ -13,6 +13,8 @@ Message streams are logs with one subject a message and stage, root id first, so
     b.<flow>.<message>.<key>.r.<subject>                what refers to that body, or soon will: an m. or d. subject,
                                                         t.<message> for a topic's, q.<message> for a request's
     i.<first 8 of the ids>.<writer>.<n>                 records of immediate calls, many in one (stream CALLS)
+    c.<kind>.<digest>                                   what says that code, or a wheel, is kept whole (stream CODE)
+    c.<kind>.<digest>.<upload>.<number>                 a part of it
     audit.<user>.<call>.<outcome>                       what was done by whom (stream AUDIT)
     rpc.<service>, rpc.flow=<flow>                      request/reply, not stored
     node.<node>                                         questions to the agent of a node, not stored
@@ -31,7 +33,7 @@ LEDGER = "LEDGER"
 MARKS = "MARKS"
 TOPICS = "TOPICS"
 BODIES = "B-"  # the streams of large bodies, one a flow
-ARTIFACTS = "arint-artifacts"  # the object store's bucket
+CODE = "CODE"
 
 
 class Place(NamedTuple):
@@ -209,3 +211,23 @@ def audits(user: str = "") -> str:
 def agent_of(node: str) -> str:
     """The subject on which the agent of a node is asked; no name holds a dot."""
     return f"node.{node}"
+
+
+def kept(kind: str, digest: str = "*") -> str:
+    """The subject of what says that code (or a wheel: `kind`) with this digest is kept whole; `*` for all."""
+    return f"c.{kind}.{digest}"
+
+
+def kept_part(kind: str, digest: str, upload: str, number: int | str) -> str:
+    """The subject of one part (0, 1, …) of what was uploaded under that name; `*` for all."""
+    return f"{kept(kind, digest)}.{upload}.{number}"
+
+
+def parse_kept_part(subject: str) -> tuple[str, str, str]:
+    """The kind, digest and upload of a part."""
+    _, kind, digest, upload, _ = subject.split(".")
+    return kind, digest, upload
+
+
+ALL_KEPT = "c.*.*"
+ALL_KEPT_PARTS = "c.*.*.*.0"
