@@ -16,7 +16,7 @@ from arint.accounts import account
 from arint.calls.sockets import forget
 from arint.engines.machine import memory
 from arint.engines.process import Process
-from arint.errors import ArintError, NotFoundError, TimedOutError, UnreachableError
+from arint.errors import ArintError, TimedOutError, UnreachableError
 from arint.flows.contracts import Contract
 from arint.home import Home
 from arint.limits.ceiling import Ceiling, ceiling_of
@@ -25,8 +25,8 @@ from arint.registry.records import Assignment, Registration
 from arint.resources.kinds import Service
 from nodeagent.bell import Bell
 from nodeagent.orders import Surroundings, Task, orders_for
-from nodeagent.packages import Packages
 from nodeagent.source import Source
+from nodeagent.supplies import Supplies, Waiting
 from nodeagent.workers import Worker
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class Crew:
         self._command = tuple(command)
         self._bell = bell
         self._grace = grace
-        self._packages = Packages(home, bell)
+        self._supplies = Supplies(home, bell)
         self.failures: dict[str, Worker] = {}
         """By service, the last that left because it had failed: it may be gone before its rollout tells of it."""
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -104,6 +104,7 @@ class Crew:
         self.contracts |= {one.task.service: one.contract for one in self.workers.values() if one.contract is not None}
         for name in sorted(assigned.keys() - self.leaving.keys()):
             await self._bring_up(assigned[name], source)
+        self._supplies.settle()
         source.forget(assigned.values())
         self.contracts = {name: one for name, one in self.contracts.items() if name in source.configuration.services}
         self.failures = {name: one for name, one in self.failures.items() if name in source.configuration.services}
@@ -138,7 +139,7 @@ class Crew:
         while self._drains:
             await asyncio.wait(list(self._drains.values()))
         self._fences.close()
-        await self._packages.close()
+        await self._supplies.close()
 
     async def release(self) -> None:
         """Leave all workers running for the next agent."""
@@ -147,22 +148,22 @@ class Crew:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        await self._packages.close()
+        await self._supplies.close()
         for worker in [*self.workers.values(), *self.leaving.values()]:
             worker.process.release()
 
     async def _bring_up(self, assignment: Assignment, source: Source) -> None:
         try:
             task = await source.task(assignment)
-            code = self._code(task)
             user = self._user(task)
-            if (packages := self._required(task)) is None:
-                self._worker(task, assignment.version, user)  # shown as starting until they are installed
-                return
+            code, packages = self._supplies.of(task.spec) if task.spec is not None else ("", "")
             orders = orders_for(task, source.configuration, self._around, code=code, packages=packages,
                                 secrets=await source.secrets(task), contracts=self.contracts)
         except (UnreachableError, TimedOutError):
             raise  # etcd is away: that says nothing about this instance
+        except Waiting as waiting:
+            self._worker(task, assignment.version, user).wait_for(str(waiting))
+            return
         except ArintError as error:
             worker = self._worker(Task(assignment.instance, assignment.service), assignment.version)
             log.warning("%s gets no orders: %s", assignment.instance, error)
@@ -188,22 +189,6 @@ class Crew:
         if wanted.uid != os.geteuid():
             self._home.let_through()
         return wanted.uid
-
-    def _code(self, task: Task) -> str:
-        if task.spec is None:
-            return ""
-        folder = self._home.artifact(task.spec.code)
-        if not task.spec.code or not folder.is_dir():
-            raise NotFoundError(f"the code {task.spec.code[:12] or '(none)'} of service/{task.service} is not on this "
-                                "node", where=task.instance, remedy="apply the service again")
-        return str(folder)
-
-    def _required(self, task: Task) -> str | None:
-        """The folder of what the service requires, if it does; None while that is being installed."""
-        if task.spec is None or not task.spec.locked.packages:
-            return ""
-        folder = self._packages.folder(task.spec)
-        return str(folder) if folder is not None else None
 
     def _worker(self, task: Task, version: str, user: int = 0) -> Worker:
         worker = self.workers.get(task.instance)

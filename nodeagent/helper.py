@@ -9,16 +9,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+from typing import NoReturn
 
-from arint.errors import ArintError
+from arint.errors import ArintError, TimedOutError, UnreachableError
 
+AWAY = 75
+"""The code (EX_TEMPFAIL) with which one ends that could not reach what it needs."""
 _PIPE = asyncio.subprocess.PIPE
 
 
 async def run(module: str, *arguments: str, data: bytes = b"") -> bytes:
     """What `python -m module arguments`, given `data` on stdin, writes to stdout. It ends with a cancellation too.
 
-    Raises ArintError with the last line of its stderr if it fails.
+    Raises ArintError with the last line of its stderr if it fails, UnreachableError if it reached nobody.
     """
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", module, *arguments, stdin=_PIPE, stdout=_PIPE,
                                                    stderr=_PIPE)
@@ -31,5 +34,13 @@ async def run(module: str, *arguments: str, data: bytes = b"") -> bytes:
         raise
     if process.returncode:
         lines = said.decode(errors="replace").strip().splitlines()
-        raise ArintError(lines[-1] if lines else f"it ended with code {process.returncode}")
+        why = lines[-1] if lines else f"it ended with code {process.returncode}"
+        raise UnreachableError(why) if process.returncode == AWAY else ArintError(why)
     return written
+
+
+def fail(error: Exception) -> NoReturn:
+    """End this process, which is a helper, so that who runs it is told why."""
+    told = f"{error.strerror}: {error.filename or ''}" if isinstance(error, OSError) and error.strerror else str(error)
+    print(" ".join(told.split()), file=sys.stderr)
+    sys.exit(AWAY if isinstance(error, (UnreachableError, TimedOutError)) else 1)

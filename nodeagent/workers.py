@@ -73,6 +73,7 @@ class Worker:
         self._draining = False
         self._refused = ""
         self._refused_set = 0
+        self._waits_for = ""
         self._ready_since: float | None = None
         self._why_killed = ""
         self._ended = ""
@@ -119,9 +120,9 @@ class Worker:
 
     @property
     def error(self) -> str:
-        """Why it failed, or how it last ended; empty once it is ready again."""
+        """Why it failed, what it waits for, or how it last ended; empty once it is ready again."""
         said = self.beat.error if self.beat is not None else ""
-        return self._refused or said or self._ended
+        return self._refused or said or self._waits_for or self._ended
 
     @property
     def change_set(self) -> int:
@@ -147,7 +148,7 @@ class Worker:
 
     def give(self, orders: Orders) -> None:
         """From now on these are its orders; nothing is sent where they are the same."""
-        self._refused = ""
+        self._refused = self._waits_for = ""
         if orders != self.orders:
             self.orders = orders
             if self._link is not None:
@@ -163,6 +164,13 @@ class Worker:
         """No orders can be made for it; it goes on with those it has, if any, and is shown as failed."""
         if (why, change_set) != (self._refused, self._refused_set):
             self._refused, self._refused_set = why, change_set
+            self._on_change()
+
+    def wait_for(self, what: str) -> None:
+        """It cannot start yet; it goes on with the orders that it has, if any."""
+        self._refused = ""
+        if what != self._waits_for:
+            self._waits_for = what
             self._on_change()
 
     def connected(self, link: Link) -> None:

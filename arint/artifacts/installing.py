@@ -29,7 +29,7 @@ _CHUNK = 2**20
 
 def missing(home: Home, packages: Iterable[Package]) -> list[Package]:
     """Those whose wheels are not kept here."""
-    return [package for package in packages if _kept(home, package.sha256) is None]
+    return [package for package in packages if kept_wheel(home, package.sha256) is None]
 
 
 def keep(home: Home, wheels: Iterable[Path]) -> None:
@@ -57,12 +57,13 @@ def install(home: Home, locked: Locked) -> Path:
     return folder
 
 
-def _kept(home: Home, sha256: str) -> Path | None:
+def kept_wheel(home: Home, sha256: str) -> Path | None:
+    """The file, if it is kept here."""
     return next((home.wheels / sha256).glob("*.whl"), None)
 
 
 def _wheel(home: Home, package: Package) -> Path:
-    found = _kept(home, package.sha256)
+    found = kept_wheel(home, package.sha256)
     if found is None:
         raise NotFoundError(f"the wheel of {package.spoken} is not on this node", remedy="apply the service again")
     if _digest(found) != package.sha256:
@@ -72,7 +73,12 @@ def _wheel(home: Home, package: Package) -> Path:
 
 
 def _copy(wheel: Path, folder: Path) -> None:
-    shutil.copyfile(wheel, folder / wheel.name)
+    """On the disk before its folder gets its name: that name is believed."""
+    with (folder / wheel.name).open("wb") as copy:
+        with wheel.open("rb") as source:
+            shutil.copyfileobj(source, copy)
+        copy.flush()
+        os.fsync(copy.fileno())
 
 
 def _digest(file: Path) -> str:

@@ -50,6 +50,20 @@ def pack_files(folder: Path, names: Collection[str], include: Sequence[str] = ()
     return _packed(folder, {*names} | _included(folder, include))
 
 
+def repack(folder: Path, digest: str) -> bytes | None:
+    """The bytes of code that was unpacked into `folder`; None where it is not there, or not as it was."""
+    if not folder.is_dir():
+        return None
+    files = (file for file in folder.rglob("*") if file.is_file())
+    names = {name for name in (file.relative_to(folder).as_posix() for file in files)
+             if "__pycache__" not in PurePosixPath(name).parts}
+    try:
+        found, packed = _packed(folder, names)
+    except NotValidError:
+        return None
+    return packed if found == digest else None
+
+
 def _packed(folder: Path, chosen: set[str]) -> tuple[str, bytes]:
     archive = _archive(folder, sorted(chosen))
     return hashlib.sha256(archive).hexdigest(), gzip.compress(archive, compresslevel=6, mtime=0)
@@ -164,6 +178,15 @@ def _make_folders(wanted: Path) -> None:
         wanted.chmod(0o755)
 
 
+def _write(file: Path, content: bytes, mode: int) -> None:
+    """On the disk before its folder gets its name: that name is believed."""
+    with file.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    file.chmod(mode)
+
+
 def _extract(archive: bytes, folder: Path) -> None:
     try:
         with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as tar:
@@ -174,7 +197,6 @@ def _extract(archive: bytes, folder: Path) -> None:
                 file = folder / name
                 _make_folders(file.parent)
                 content = tar.extractfile(entry)
-                file.write_bytes(content.read() if content else b"")
-                file.chmod(0o755 if entry.mode & 0o100 else 0o644)
+                _write(file, content.read() if content else b"", 0o755 if entry.mode & 0o100 else 0o644)
     except tarfile.TarError as error:
         raise NotValidError(f"the code is no archive: {error}") from None

@@ -114,11 +114,16 @@ def _of_instance(one: Instance, wanted: Wanted, rollout: Rollout, board: Board,
         return _told(one, "leaves", reason)
     if misfit := _misfit(one, wanted, rollout, board):
         return _told(one, "leaves", f"{misfit}; it stays until another has taken its place")
+    return _told(one, "stays", _standing(one, is_trial(wanted, rollout) and one.version == wanted.version))
+
+
+def _standing(one: Instance, is_canary: bool) -> str:
     if one.state == "failed":
-        return _told(one, "stays", f"it failed: {one.error}" if one.error else "it failed")
-    if is_trial(wanted, rollout) and one.version == wanted.version:
-        return _told(one, "stays", "a canary: it waits for promote or abort")
-    return _told(one, "stays", "it runs as wanted" if one.state == "ready" else "it is about to be ready")
+        return f"it failed: {one.error}" if one.error else "it failed"
+    if is_canary:
+        return "a canary: it waits for promote or abort"
+    well = "it runs as wanted" if one.state == "ready" else "it is about to be ready"
+    return f"{well}: {one.error}" if one.error and one.state == "starting" else well
 
 
 def _told(one: Instance, what: str, why: str) -> InstanceWhy:

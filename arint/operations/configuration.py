@@ -149,6 +149,7 @@ async def _compared(link: Link, arguments: ApplyArguments,
     progress(Step("checking the manifests"))
     desired = desired_from(link.home, arguments.paths, existing, prune=arguments.prune, upgrade=arguments.upgrade,
                            wheelhouse=arguments.wheelhouse, progress=progress)
+    await _refuse_lost(link, desired.exported)
     changes = changes_between(existing, desired.resources)
     if changes:
         progress(Step("looking whether the broker has room"))
@@ -156,17 +157,29 @@ async def _compared(link: Link, arguments: ApplyArguments,
     return head, changes, desired
 
 
+async def _refuse_lost(link: Link, exported: Mapping[str, str]) -> None:
+    from arint.operations.shipping import lost
+
+    if gone := await lost(link, exported):
+        told = ", ".join(f"service/{exported[digest]} ({digest[:12]})" for digest in sorted(gone))
+        raise NotFoundError(f"neither the source is here, nor is the code kept any more, of {told}",
+                            remedy="apply from the folder with the source")
+
+
 async def _store(link: Link, desired: Desired, progress: Progress) -> None:
     """Code and secrets first: a change set never names what is not there."""
     from arint.artifacts import unpack
     from arint.operations.requiring import provide
+    from arint.operations.shipping import bring_packages, ship
 
+    await bring_packages(link, desired.sets, progress)
     provide(link.home, desired.sets, progress)
     for digest, packed in desired.artifacts.items():
         if not link.home.artifact(digest).is_dir():
             progress(Step(f"storing code {digest[:12]}"))
             unpack(packed, link.home.artifact(digest), digest)
         os.utime(link.home.artifact(digest))  # it is wanted now: the sweep of what nobody names lets it be
+    await ship(link, desired, progress)
     await seal(link, desired.secrets, progress)
 
 

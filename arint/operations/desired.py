@@ -6,6 +6,7 @@ Nothing is written here, so that `plan` and `apply` are the same up to the last 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from arint.security.sealing import Sealer
 
 
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
 class Desired(msgspec.Struct, frozen=True):
     """All resources as they shall be, and what must be stored beside them."""
 
@@ -40,6 +44,8 @@ class Desired(msgspec.Struct, frozen=True):
     """Packages that services require, and the wheelhouse they come from."""
     sources: dict[str, Path] = {}
     """Where the code was packed, by its digest: a traceback can then name the files that were written."""
+    exported: dict[str, str] = {}
+    """Services whose source is not here, by the digest of the code that was stored for them before."""
 
 
 def desired_from(home: Home, paths: Sequence[Path], existing: Mapping[str, Resource], *, prune: bool,
@@ -57,7 +63,7 @@ def desired_from(home: Home, paths: Sequence[Path], existing: Mapping[str, Resou
     reader.compile(declared, whole)
     refuse(reader.problems)
     return Desired(whole, tuple(resources), reader.artifacts, reader.secrets, tuple(reader.requiring.sets),
-                   reader.sources)
+                   reader.sources, reader.exported)
 
 
 class _Reader:
@@ -70,6 +76,7 @@ class _Reader:
         self.existing = existing
         self.artifacts: dict[str, bytes] = {}
         self.sources: dict[str, Path] = {}
+        self.exported: dict[str, str] = {}
         self.secrets: dict[tuple[str, str], bytes] = {}
         self.problems = list(problems)
         self._sealer: Sealer | None = None
@@ -109,7 +116,8 @@ class _Reader:
         names = shipped_files(service.command, folder)
         here = bool(names) and all((folder / name).is_file() for name in names) if service.command \
             else source.is_file()
-        if not here and service.code and self.home.artifact(service.code).is_dir():
+        if not here and _DIGEST.fullmatch(service.code):
+            self.exported[service.code] = service.name
             return service
         digest, packed = pack_files(folder, names, service.include) if service.command \
             else pack(source, service.include)

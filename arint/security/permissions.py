@@ -18,7 +18,7 @@ AGENT = "agent"
 """The role of node agents in etcd."""
 
 _AUDIT = subjects.AUDIT
-_CODE = f"OBJ_{subjects.ARTIFACTS}"
+_CODE = subjects.CODE
 
 
 class StoreRole(NamedTuple):
@@ -70,15 +70,18 @@ def worker_role() -> BusRole:
                  f"{api}.INFO", f"{api}.STREAM.>", f"{api}.CONSUMER.>", f"{api}.DIRECT.GET.>", f"{api}.DIRECT.GET.*"),
         subscribe=("a.>", "i.>", "t.>", "rpc.>", "_INBOX.>"),
         publish_not=(
-            *(f"{api}.STREAM.{verb}.{_CODE}" for verb in (
-                "CREATE", "UPDATE", "DELETE", "PURGE", "MSG.DELETE", "RESTORE", "SNAPSHOT")),
             *(f"{api}.STREAM.{verb}.{stream}" for stream in _core() for verb in ("DELETE", "RESTORE", "SNAPSHOT")),
-            f"{api}.STREAM.PEER.REMOVE.*", f"{api}.STREAM.LEADER.STEPDOWN.*", f"{api}.STREAM.*.{_AUDIT}",
-            f"{api}.STREAM.*.*.{_AUDIT}", f"{api}.CONSUMER.*.{_AUDIT}", f"{api}.CONSUMER.*.{_AUDIT}.>",
-            f"{api}.CONSUMER.*.*.{_AUDIT}.>", f"{api}.DIRECT.GET.{_AUDIT}", f"{api}.DIRECT.GET.{_AUDIT}.>",
-            f"$JS.ACK.{_AUDIT}.>"),
+            f"{api}.STREAM.PEER.REMOVE.*", f"{api}.STREAM.LEADER.STEPDOWN.*", *_all_of(_AUDIT), *_all_of(_CODE)),
         subscribe_not=(),
         why="stores and takes messages, answers calls; cannot touch the audit, the code of services, or the server")
+
+
+def _all_of(stream: str) -> list[str]:
+    """All by which a stream is read, changed or removed."""
+    api = "$JS.API"
+    return [f"{api}.STREAM.*.{stream}", f"{api}.STREAM.*.*.{stream}", f"{api}.CONSUMER.*.{stream}",
+            f"{api}.CONSUMER.*.{stream}.>", f"{api}.CONSUMER.*.*.{stream}.>", f"{api}.DIRECT.GET.{stream}",
+            f"{api}.DIRECT.GET.{stream}.>", f"$JS.ACK.{stream}.>"]
 
 
 def agent_bus_role(node: str) -> BusRole:
@@ -86,12 +89,8 @@ def agent_bus_role(node: str) -> BusRole:
     api = "$JS.API"
     return BusRole(
         "agent",
-        publish=(f"{api}.INFO", f"{api}.STREAM.INFO.{_CODE}", f"{api}.STREAM.NAMES", f"{api}.STREAM.MSG.GET.{_CODE}",
-                 f"{api}.CONSUMER.CREATE.{_CODE}", f"{api}.CONSUMER.CREATE.{_CODE}.>",
-                 f"{api}.CONSUMER.DELETE.{_CODE}.>", f"{api}.CONSUMER.INFO.{_CODE}.>",
-                 f"{api}.CONSUMER.MSG.NEXT.{_CODE}.>",
-                 f"{api}.DIRECT.GET.{_CODE}", f"{api}.DIRECT.GET.{_CODE}.>", f"$JS.ACK.{_CODE}.>", f"$JS.FC.{_CODE}.>",
-                 "_INBOX.>"),
+        publish=(f"{api}.INFO", f"{api}.STREAM.INFO.{_CODE}", f"{api}.DIRECT.GET.{_CODE}",
+                 f"{api}.DIRECT.GET.{_CODE}.>", "_INBOX.>"),
         subscribe=("_INBOX.>", subjects.agent_of(node)),
         publish_not=(), subscribe_not=(),
         why="asks whether the broker works, fetches the code of services, answers what its node's agent is asked")

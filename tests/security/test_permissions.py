@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from arint.artifacts import store
 from arint.bus import api, streams, subjects
 from arint.bus.connection import Bus, Request
 from arint.engines.nats import Known, nats_config
-from arint.errors import ArintError, DeniedError
+from arint.errors import ArintError, DeniedError, NotFoundError
 from arint.home import Home, Pem
 from arint.operations.probe import pass_a_message
 from arint.runtime.control import BusSettings
@@ -139,12 +141,29 @@ async def test_the_agent_asks_and_no_more(nats_tls_server: NatsServer) -> None:
         assert await refused(agent, "rpc.price")
 
 
+async def test_servers_give_code_and_agents_read_it(nats_tls_server: NatsServer) -> None:
+    piece = store.Piece("code", "ab" * 32, 4, lambda: io.BytesIO(b"code"))
+    async with bus_as(nats_tls_server, nats_tls_server.pem("admin")) as admin, \
+            bus_as(nats_tls_server, nats_tls_server.pem("agent")) as agent:
+        with pytest.raises(NotFoundError):
+            await store.fetch(agent, *piece.key, len)
+        await store.put(admin, [piece])
+        found = bytearray()
+        await store.fetch(agent, *piece.key, found.extend)
+        assert found == b"code"
+        assert piece.key in await store.kept(agent)
+        for subject in (subjects.kept(*piece.key), *(f"$JS.API.STREAM.{verb}.CODE" for verb in (
+                "UPDATE", "DELETE", "PURGE", "MSG.DELETE", "SNAPSHOT", "PEER.REMOVE"))):
+            assert await refused(agent, subject)
+
+
 WORKER_MAY_NOT = (
     "$JS.API.STREAM.DELETE.AUDIT", "$JS.API.STREAM.PURGE.AUDIT", "$JS.API.STREAM.UPDATE.AUDIT",
     "$JS.API.STREAM.MSG.DELETE.AUDIT", "$JS.API.STREAM.MSG.GET.AUDIT", "$JS.API.CONSUMER.CREATE.AUDIT.x.a",
     "$JS.API.STREAM.DELETE.DEAD", "$JS.API.STREAM.DELETE.ACTIONS", "$JS.API.STREAM.SNAPSHOT.LEDGER",
-    "$JS.API.STREAM.PURGE.OBJ_arint-artifacts", "$JS.API.STREAM.DELETE.OBJ_arint-artifacts",
-    "$O.arint-artifacts.C.x", "$O.arint-artifacts.M.x", "$JS.API.SERVER.REMOVE", "$JS.API.META.LEADER.STEPDOWN",
+    "$JS.API.STREAM.PURGE.CODE", "$JS.API.STREAM.DELETE.CODE", "$JS.API.STREAM.UPDATE.CODE", "c.code.x",
+    "$JS.API.STREAM.MSG.DELETE.CODE", "$JS.API.STREAM.MSG.GET.CODE", "$JS.API.DIRECT.GET.CODE",
+    "$JS.API.DIRECT.GET.CODE.c.code.x", "$JS.API.CONSUMER.CREATE.CODE.x.c", "$JS.API.SERVER.REMOVE", "$JS.API.META.LEADER.STEPDOWN",
     "$JS.API.ACCOUNT.PURGE.$G", "$SYS.REQ.SERVER.PING", "admin.ann.apply", "reply.ann.x",
 )
 
