@@ -138,7 +138,7 @@ class Node:
             await SealedSecrets(etcd, "test").put(name, digest, sealer.seal(name, value))
         return digest
 
-    def code(self, digest: str = "c0de") -> str:
+    def code(self, digest: str = "c0de" * 16) -> str:
         """A folder that stands for shipped code."""
         self.home.artifact(digest).mkdir(exist_ok=True)
         return digest

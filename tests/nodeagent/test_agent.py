@@ -72,7 +72,7 @@ async def test_instances_get_what_they_need_and_no_other_secret(node: Node) -> N
     assert {one.instance for one in status.instances} == {"admin-1", "runner-1", "http-1", "price-1"}
     served = node.orders("price-1")
     assert served.role == "service" and served.service is not None and served.service.name == "price"
-    assert served.code == str(node.home.artifact("c0de"))
+    assert served.code == str(node.home.artifact("c0de" * 16))
     assert [flow.name for flow in served.flows] == ["orders"]
     assert served.secrets == {"own": b"ownownown"}
     runner = node.orders("runner-1")
@@ -171,11 +171,12 @@ async def test_a_new_version_takes_over_and_one_that_fails_does_not(node: Node) 
 
 async def test_code_that_is_missing_and_a_worker_that_exits_are_told(node: Node) -> None:
     await node.until_ready()
-    lost = Service(name="lost", source="lost.py:run", code="ffff")
+    lost = Service(name="lost", source="lost.py:run", code="f" * 64)
     await node.commit(lost, price(node, behave="exit"))
     status = await node.until(lambda one: len(one.instances) == 4 and all(
         worker.state == "failed" for worker in one.instances if not worker.service.startswith("system/")))
-    assert "the code ffff of service/lost is not on this node" in named(status, "lost-1").error
+    assert named(status, "lost-1").error.startswith("cannot fetch the code of service/lost: ")
+    assert "not in the cluster's store of code" in named(status, "lost-1").error
     assert "this service does not like it here" in named(status, "price-1").error
     lines = [line.line async for line in LocalAgent(node.home).logs(["price-1"], follow=False, lines=5)]
     assert any("this service does not like it here" in line for line in lines)
