@@ -76,13 +76,17 @@ class Sweeper:
         old = {kind: await asyncio.to_thread(older, folder, time.time() - grace) for kind, folder in folders.items()}
         if not any(old.values()):
             return 0
-        named = msgspec.structs.asdict(named_by(await self._services()))
+        named = msgspec.structs.asdict(await self.named())
         gone = [folders[kind] / name for kind, names in old.items() for name in unnamed(names, named[kind])]
         for folder in gone:
             await asyncio.to_thread(remove, folder)
         if gone:
             log.info("removed %d folders of code and packages that nothing names any more", len(gone))
         return len(gone)
+
+    async def named(self) -> Named:
+        """What must stay. Raises ArintError where that cannot be told."""
+        return named_by(await self._services())
 
     async def _services(self) -> list[Service]:
         """Every version of every service that may be run, or gone back to."""

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from arint.availability import quorum
 from arint.errors import DeniedError
 from arint.operations.progress import Progress, Step
 from arint.resources.requirements import packages_of
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
     from arint.operations.connect import Link
     from arint.operations.desired import Desired
     from arint.resources.kinds import Locked
-
-_ENOUGH = 3
-"""Servers with which streams are kept in three copies."""
 
 
 async def ship(link: Link, desired: Desired, progress: Progress) -> None:
@@ -37,8 +35,7 @@ async def ship(link: Link, desired: Desired, progress: Progress) -> None:
     if not link.config.is_server:
         raise DeniedError("code is given to the cluster by its servers only", where=f"node {link.config.node}",
                           remedy=f"apply on one of them: {', '.join(sorted(link.config.members))}")
-    replicas = 3 if len(link.config.servers) >= _ENOUGH else 1
-    await store.put(await link.bus(), pieces, replicas=replicas, said=lambda said: progress(Step(said)))
+    await store.put(await link.bus(), pieces, replicas=quorum.replicas(len(link.config.servers)), said=lambda said: progress(Step(said)))
 
 
 async def bring_packages(link: Link, sets: Iterable[tuple[Locked, object]], progress: Progress) -> None:
