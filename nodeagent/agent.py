@@ -39,7 +39,7 @@ from nodeagent.metrics_page import MetricsPage
 from nodeagent.neighbours import Neighbours
 from nodeagent.orders import Surroundings
 from nodeagent.placing import Placing
-from nodeagent.shelf import Shelf
+from nodeagent.shelf import look_after_code
 from nodeagent.source import Source
 from nodeagent.status import agent_status, elsewhere, given_up, instance_status, served_by_all, working_nodes
 from nodeagent.sweeping import Sweeper
@@ -188,10 +188,8 @@ class Agent:
                     tasks.create_task(permitting.keep_letting_in(self._nats, self._engines[1].ready, views, self._bell),
                                       name="bus users")
                 tasks.create_task(self._backups.run(), name="backups")
-                sweeper = Sweeper(self._home, etcd, config.cluster, views)
-                tasks.create_task(sweeper.run(), name="sweeper")
-                if config.is_server:
-                    tasks.create_task(Shelf(self._home, sweeper.named, self._engines[1].ready).run(), name="shelf")
+                broker = self._engines[1].ready if config.is_server else None
+                tasks.create_task(look_after_code(Sweeper(self._home, etcd, config.cluster, views), broker), name="code")
 
     async def _until_etcd_answers(self) -> None:
         """This node's own member; or where none runs here, any of the cluster's."""

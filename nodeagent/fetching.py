@@ -16,24 +16,25 @@ from nodeagent import helper
 TRIES = 4
 _PAUSE = 0.5
 """Seconds before the second try, and twice as long before each further one."""
+_CONNECT = 5.0
 
 
 async def from_store(home: Home, bring: Callable[[Bus], Awaitable[None]], tries: int = TRIES) -> None:
-    """Have `bring` fetch from the cluster's store, again where it was cut off or found a copy that lags behind.
+    """Have `bring` fetch from the cluster's store, again where it was cut off or met a copy that lags behind.
 
-    Raises what the last try raised.
+    Raises what the last try raised; UnreachableError at once where no broker answers.
     """
     settings = BusSettings(home.load().nats_servers, *home.identity("agent"))
-    for number in range(1, tries + 1):
-        try:
-            async with await Bus.connect(settings, name="fetching") as bus:
+    async with await Bus.connect(settings, name="fetching", timeout=_CONNECT) as bus:
+        for number in range(1, tries + 1):
+            try:
                 await bring(bus)
-        except (UnreachableError, TimedOutError, NotFoundError, NotValidError):
-            if number == tries:
-                raise
-            await asyncio.sleep(_PAUSE * 2 ** (number - 1))
-        else:
-            return
+            except (UnreachableError, TimedOutError, NotFoundError, NotValidError):
+                if number == tries:
+                    raise
+                await asyncio.sleep(_PAUSE * 2 ** (number - 1))
+            else:
+                return
 
 
 def main() -> None:

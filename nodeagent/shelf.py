@@ -18,12 +18,20 @@ from arint.availability import quorum
 from arint.errors import ArintError
 from arint.home import Home
 from nodeagent import helper
-from nodeagent.sweeping import GRACE, INTERVAL, Named
+from nodeagent.sweeping import GRACE, INTERVAL, Named, Sweeper
 
 log = logging.getLogger(__name__)
 
 FIRST = 10.0
 """Seconds after the broker's first answer: who has just started has better to do."""
+
+
+async def look_after_code(sweeper: Sweeper, broker: asyncio.Event | None) -> None:
+    """Sweep the home, and where a broker runs the store, until cancelled. `broker` is set when it answers."""
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(sweeper.run(), name="sweeper")
+        if broker is not None:
+            tasks.create_task(Shelf(sweeper.home, sweeper.named, broker).run(), name="shelf")
 
 
 class Shelf:

@@ -53,7 +53,7 @@ class Sweeper:
     """Sweeps the home's folders, until cancelled."""
 
     def __init__(self, home: Home, etcd: Etcd, cluster: str, views: Views) -> None:
-        self._home = home
+        self.home = home
         self._etcd = etcd
         self._keys = Keys(cluster)
         self._sets = ChangeSets(etcd, cluster)
@@ -71,8 +71,8 @@ class Sweeper:
 
     async def sweep(self, grace: float = GRACE) -> int:
         """Once; how many folders were removed."""
-        folders = {"artifacts": self._home.artifacts, "requirements": self._home.requirements,
-                   "wheels": self._home.wheels}
+        folders = {"artifacts": self.home.artifacts, "requirements": self.home.requirements,
+                   "wheels": self.home.wheels}
         old = {kind: await asyncio.to_thread(older, folder, time.time() - grace) for kind, folder in folders.items()}
         if not any(old.values()):
             return 0

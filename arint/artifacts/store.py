@@ -39,6 +39,8 @@ _STEP = 64 * 2**20
 _PART = 512 * 2**10
 _PART_COSTS = 512
 """Bytes that the broker needs for a part beside its content, at the most."""
+_READ_BACK = 32 * 2**20
+"""Bytes up to which what is kept is read, before somebody who wants it kept believes that it is."""
 _AHEAD = 4
 _PARTS_A_READ = 8
 _WITHIN = 10.0
@@ -96,8 +98,7 @@ async def put(bus: Bus, pieces: Sequence[Piece], *, replicas: int = 1, largest: 
     `said` is told what is being done. Raises ArintError where they do not fit, UnreachableError, TimedOutError.
     """
     there = await kept(bus)
-    lacking = [piece for piece in pieces
-               if piece.key not in there or not await _mark_anew(bus, piece.key, there[piece.key])]
+    lacking = [piece for piece in pieces if not (piece.key in there and await _still(bus, piece.key, there[piece.key]))]
     if not lacking:
         return 0
     await _make_room(bus, sum(map(_needs, lacking)), replicas, LARGEST if largest is None else largest)
@@ -124,6 +125,11 @@ async def fetch(bus: Bus, kind: Kind, digest: str, write: Callable[[bytes], obje
         raise NotFoundError("it is not in the cluster's store of code", where=f"{kind} {digest[:12]}",
                             remedy="apply the service again")
     mark = _decoded(found)
+    await _fetch(bus, kind, digest, mark, write)
+    return mark
+
+
+async def _fetch(bus: Bus, kind: Kind, digest: str, mark: Mark, write: Callable[[bytes], object]) -> None:
     sha256, size = hashlib.sha256(), 0
     for numbers in _groups(range(mark.parts), _PARTS_A_READ):
         for part in await _parts(bus, kind, digest, mark, numbers):
@@ -135,7 +141,6 @@ async def fetch(bus: Bus, kind: Kind, digest: str, write: Callable[[bytes], obje
     if (size, sha256.hexdigest()) != (mark.size, mark.sha256):
         raise NotValidError(f"what is kept is not what was put there: {size} of {mark.size} bytes, or others",
                             where=f"{kind} {digest[:12]}", remedy="apply the service again")
-    return mark
 
 
 async def sweep(bus: Bus, named: Collection[Name], *, grace: float, now: float | None = None) -> int:
@@ -143,10 +148,8 @@ async def sweep(bus: Bus, named: Collection[Name], *, grace: float, now: float |
     now = time.time() if now is None else now
     there = await kept(bus)
     gone = 0
-    for (kind, digest), one in there.items():
-        if (kind, digest) not in named and now - one.at > grace \
-                and await lookup.delete(bus, subjects.CODE, one.sequence):
-            await _purge(bus, kind, digest, one.mark.upload)
+    for key, one in there.items():
+        if key not in named and now - one.at > grace and await _remove(bus, key, one):
             gone += 1
     await _sweep_uploads(bus, {one.mark.upload for one in there.values()}, now - grace)
     if gone:
@@ -172,12 +175,34 @@ async def _purge(bus: Bus, kind: str, digest: str, upload: str) -> None:
                    _WITHIN)
 
 
-async def _mark_anew(bus: Bus, key: Name, there: Kept) -> bool:
-    """Say that the piece is wanted; False where it was removed meanwhile."""
+async def _still(bus: Bus, key: Name, there: Kept) -> bool:
+    """Say that the piece is wanted; False where it is not there (any more). One that is damaged is removed."""
+    if not await _is_whole(bus, key, there.mark):
+        await _remove(bus, key, there)
+        return False
     try:
         await _write_mark(bus, key, there.mark, there.sequence)
     except ConflictError:
         return (await kept(bus)).get(key) is not None  # another one wanted it as well
+    return True
+
+
+async def _is_whole(bus: Bus, key: Name, mark: Mark) -> bool:
+    """Its content where it is small; of a large one, that no part is missing."""
+    if mark.size > _READ_BACK:
+        return await streams.count(bus, subjects.CODE, subjects.kept_part(*key, mark.upload, "*")) == mark.parts
+    try:
+        await _fetch(bus, *key, mark, lambda _: None)
+    except NotValidError:
+        return False
+    return True
+
+
+async def _remove(bus: Bus, key: Name, there: Kept) -> bool:
+    """The mark first, unless it was written anew meanwhile: then it stays."""
+    if not await lookup.delete(bus, subjects.CODE, there.sequence):
+        return False
+    await _purge(bus, *key, there.mark.upload)
     return True
 
 

@@ -78,8 +78,9 @@ async def apply(link: Link, arguments: ApplyArguments, progress: Progress = sile
     if arguments.check not in (-1, head):
         raise ConflictError(f"the configuration changed: head is {head}, the plan was made against {arguments.check}",
                             remedy="plan again, look at what changed, then apply with the new --check")
-    if changes:
+    if changes or desired.artifacts:  # applied again, it also mends what was lost or damaged
         await _store(link, desired, progress)
+    if changes:
         progress(Step("making the change set"))
         head = await commit(link, desired.resources, head, arguments.author, arguments.message, hasty=arguments.hasty)
     declared = {key: desired.resources[key] for key in desired.declared}

@@ -67,11 +67,17 @@ async def test_what_is_not_whole_is_told_of(bus: Bus) -> None:
     await bus.request(subject, b"x" * 2**19)
     with pytest.raises(NotValidError, match="is not what was put there"):
         await read(bus, code)
+    assert await put(bus, [code]) == 1  # it is mended by whoever puts it again
+    assert await read(bus, code) == BIG
+    subject = subjects.kept_part(*code.key, await upload_of(bus, code), 2)
     damaged = await lookup.get_one(bus, subjects.CODE, subject)
     assert damaged is not None
     await lookup.delete(bus, subjects.CODE, damaged.sequence)
     with pytest.raises(NotValidError, match="part 3 of 7 is missing"):
         await read(bus, code)
+    assert await put(bus, [code]) == 1
+    assert await read(bus, code) == BIG
+    assert len(await parts(bus)) == 7
 
 
 async def test_what_does_not_fit_is_refused_before_anything_is_stored(bus: Bus) -> None:

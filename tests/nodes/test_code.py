@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +12,6 @@ import pytest
 
 from tests.hostile.system import System, eventually
 from tests.nodes.test_joining import admitted
-from tests.wheels import make_wheel
 
 ORDERS = Path(__file__).parents[2] / "examples/orders"
 
