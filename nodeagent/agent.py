@@ -188,8 +188,8 @@ class Agent:
                     tasks.create_task(permitting.keep_letting_in(self._nats, self._engines[1].ready, views, self._bell),
                                       name="bus users")
                 tasks.create_task(self._backups.run(), name="backups")
-                broker = self._engines[1].ready if config.is_server else None
-                tasks.create_task(look_after_code(Sweeper(self._home, etcd, config.cluster, views), broker), name="code")
+                sweeper, broker = Sweeper(self._home, etcd, config.cluster, views), self._engines[1:]
+                tasks.create_task(look_after_code(sweeper, [one.ready for one in broker]), name="code")
 
     async def _until_etcd_answers(self) -> None:
         """This node's own member; or where none runs here, any of the cluster's."""

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
@@ -26,12 +26,12 @@ FIRST = 10.0
 """Seconds after the broker's first answer: who has just started has better to do."""
 
 
-async def look_after_code(sweeper: Sweeper, broker: asyncio.Event | None) -> None:
-    """Sweep the home, and where a broker runs the store, until cancelled. `broker` is set when it answers."""
+async def look_after_code(sweeper: Sweeper, broker: Sequence[asyncio.Event]) -> None:
+    """Sweep the home, and where a broker runs the store, until cancelled. `broker`: set when it answers."""
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(sweeper.run(), name="sweeper")
-        if broker is not None:
-            tasks.create_task(Shelf(sweeper.home, sweeper.named, broker).run(), name="shelf")
+        for answers in broker:
+            tasks.create_task(Shelf(sweeper.home, sweeper.named, answers).run(), name="shelf")
 
 
 class Shelf:

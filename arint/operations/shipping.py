@@ -35,7 +35,8 @@ async def ship(link: Link, desired: Desired, progress: Progress) -> None:
     if not link.config.is_server:
         raise DeniedError("code is given to the cluster by its servers only", where=f"node {link.config.node}",
                           remedy=f"apply on one of them: {', '.join(sorted(link.config.members))}")
-    await store.put(await link.bus(), pieces, replicas=quorum.replicas(len(link.config.servers)), said=lambda said: progress(Step(said)))
+    await store.put(await link.bus(), pieces, replicas=quorum.replicas(len(link.config.servers)),
+                    said=lambda said: progress(Step(said)))
 
 
 async def bring_packages(link: Link, sets: Iterable[tuple[Locked, object]], progress: Progress) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.hostile.system import System, eventually
+from tests.nodes.joining import admitted, asked, write
 
 MANIFEST = """
 kind: Flow
@@ -38,22 +38,6 @@ def second(first: System, tmp_path: Path) -> Iterator[System]:
         if (system.home / "node.json").exists():
             system.ctl("down")
     first.run("node", "forget", "n2", "--yes")
-
-
-def asked(**more: Any) -> str:
-    return json.dumps({"cluster": "local", "node": "n2", "host": "127.0.0.1"} | more)
-
-
-def write(system: System, name: str, text: str) -> str:
-    file = system.folder / name
-    file.write_text(text)
-    return str(file)
-
-
-def admitted(first: System, second: System, **more: Any) -> str:
-    """The file with what `second` joins by."""
-    request = second.ctl("node", "request", "--document", write(second, "asked", asked(**more)))
-    return write(second, "join", first.ctl("node", "admit", "--document", write(second, "request", request)))
 
 
 def test_a_home_without_engines_works_for_the_cluster(first: System, second: System) -> None:
