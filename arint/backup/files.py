@@ -10,7 +10,7 @@ import os
 import sqlite3
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -29,10 +29,11 @@ def identity(home: Home) -> Iterator[tuple[Entry, Source]]:
     yield from _below(home, home.pki)
 
 
-def contents(home: Home) -> Iterator[tuple[Entry, Source]]:
-    """The users' data, code, packages."""
-    for folder in (home.data, home.artifacts, home.wheels):
-        yield from _below(home, folder)
+def contents(home: Home, kept: Container[tuple[str, str]] = ()) -> Iterator[tuple[Entry, Source]]:
+    """The users' data; code and packages but those that come with the store of code: `kept`, by kind and digest."""
+    yield from _below(home, home.data)
+    yield from _below(home, home.artifacts, lambda digest: ("code", digest) not in kept)
+    yield from _below(home, home.wheels, lambda digest: ("wheel", digest) not in kept)
 
 
 def size(home: Home) -> int:
@@ -42,12 +43,15 @@ def size(home: Home) -> int:
     return sum(disk_used(folder) for folder in (home.pki, home.data, home.artifacts, home.wheels))
 
 
-def _below(home: Home, top: Path) -> Iterator[tuple[Entry, Source]]:
-    """Everything in the folder, in order; temporary files (their names begin with a dot at the top) are nobody's."""
+def _below(home: Home, top: Path, wanted: Callable[[str], bool] = lambda _: True) -> Iterator[tuple[Entry, Source]]:
+    """Everything in the folder, in order, but what in it is not wanted by its name.
+
+    Temporary files (their names begin with a dot at the top) are nobody's.
+    """
     for folder, below, names in os.walk(top):
         below.sort()
         if Path(folder) == top:
-            below[:] = [name for name in below if not name.startswith(".")]
+            below[:] = [name for name in below if not name.startswith(".") and wanted(name)]
         for name in below:
             path = Path(folder, name)
             if path.is_symlink():

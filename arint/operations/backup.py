@@ -14,7 +14,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -22,6 +22,7 @@ from typing import IO, Any
 import msgspec
 
 from arint.administration.registry import at_home
+from arint.artifacts import store
 from arint.backup import files
 from arint.backup.archive import Reader, Writer, checked_passphrase
 from arint.backup.manifest import SUFFIX, ConsumerEntry, Entry, Manifest, Sequences, StreamEntry, sequences
@@ -113,8 +114,8 @@ def in_order(names: Iterable[str]) -> list[str]:
 
 
 async def copy_streams(bus: Bus, writer: Writer, progress: Progress) -> list[StreamEntry]:
-    """Every stream into the archive, with what was acked before the first."""
-    names = in_order(await streams.names(bus))
+    """Every stream but that of code into the archive, with what was acked before the first."""
+    names = in_order(name for name in await streams.names(bus) if name != subjects.CODE)
     floors = {name: {one["name"]: one for one in await keeper.consumers(bus, name)} for name in names}
     found = []
     for number, name in enumerate(names, 1):
@@ -122,6 +123,15 @@ async def copy_streams(bus: Bus, writer: Writer, progress: Progress) -> list[Str
         with suppress(NotFoundError):  # deleted meanwhile, with its flow
             found.append(await _copy_stream(bus, writer, name, floors[name]))
     return found
+
+
+async def copy_code(bus: Bus, writer: Writer, progress: Progress) -> tuple[list[StreamEntry], Collection[store.Name]]:
+    """The store of code into the archive, and what it holds for certain: nothing where there is none yet."""
+    there = await store.kept(bus)
+    if not there:
+        return [], ()
+    progress(Step("copying the code of services"))
+    return [await _copy_stream(bus, writer, subjects.CODE, {})], there.keys()
 
 
 async def _copy_stream(bus: Bus, writer: Writer, name: str, floors: dict[str, dict[str, Any]]) -> StreamEntry:
@@ -162,8 +172,9 @@ async def _write(link: Link, bus: Bus, writer: Writer, created: float, progress:
     writer.begin(Entry(kind="etcd", name="etcd.db"))
     await copy_out(etcd, writer.write)
     writer.end()
+    code, kept = await copy_code(bus, writer, progress)  # after etcd, which may name what was stored a moment ago
     progress(Step("copying files"))
-    for entry, source in files.contents(home):
+    for entry, source in files.contents(home, kept):
         _copy_file(writer, entry, source)
         await asyncio.sleep(0)
     if _digest(home) != ring:
@@ -171,7 +182,7 @@ async def _write(link: Link, bus: Bus, writer: Writer, created: float, progress:
                             remedy="run it again")
     return Manifest(release=VERSION, cluster=link.config.cluster, node=link.config.node, created=created,
                     took=time.monotonic() - begun, etcd=status.version, revision=status.revision,
-                    streams=tuple(found), entries=tuple(writer.entries))
+                    streams=(*found, *code), entries=tuple(writer.entries))
 
 
 def _digest(home: Home) -> str:

@@ -183,11 +183,14 @@ async def _connections(link: Link) -> Made:
 
 
 async def _streams(link: Link) -> Made:
+    from arint.artifacts.store import LARGEST
     from arint.bus.streams import names, state
+    from arint.bus.subjects import CODE
 
     bus = await link.bus()
     states = [await state(bus, name) for name in await names(bus)]
-    full = [one.name for one in states if one.max_bytes > 0 and one.size > _FULL * one.max_bytes]
+    full = [one.name for one in states
+            if one.max_bytes > 0 and one.size > _FULL * (LARGEST if one.name == CODE else one.max_bytes)]
     if full:
         return "warning", f"nearly full: {', '.join(full)}", "raise the flow's max_bytes, or see why it is not emptied"
     return "good", f"{len(states)}, {sum(one.messages for one in states)} messages", ""
@@ -205,15 +208,16 @@ async def _dead_letters(link: Link) -> Made:
 
 async def _configuration(link: Link) -> Made:
     from arint.operations.history import applied
+    from arint.operations.shipping import lost
     from arint.resources.canonical import plain
     from arint.resources.kinds import Service
     from arint.resources.together import mistakes_together
 
     number, resources = await applied(link)
-    missing = [one.name for one in resources.values() if isinstance(one, Service) and one.code
-               and not link.home.artifact(one.code).is_dir()]
-    if missing:
-        return "failed", f"the code is missing of: {', '.join(missing)}", "apply them again from their source"
+    codes = {one.code: one.name for one in resources.values() if isinstance(one, Service)}
+    if missing := await lost(link, codes):
+        told = ", ".join(sorted(codes[digest] for digest in missing))
+        return "failed", f"the code is missing of: {told}", "apply them again from their source"
     written = {key: plain(one) for key, one in resources.items()}
     wrong = [f"{key}: {mistake.message}" for key, mistake in mistakes_together(written, written)]
     if wrong:

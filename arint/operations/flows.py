@@ -91,7 +91,7 @@ async def flow_test(link: Link, arguments: FlowTestArguments, clock: Clock) -> F
 
 
 async def _trial(link: Link, arguments: FlowTestArguments, progress: Progress) -> tuple[_Trial, Flow]:
-    resources, folders = await _resources(link, arguments)
+    resources, folders = await _resources(link, arguments, progress)
     flows = {one.name: one for one in resources.values() if isinstance(one, Flow)}
     if arguments.flow not in flows:
         from arint.resources.problems import nearest
@@ -102,8 +102,11 @@ async def _trial(link: Link, arguments: FlowTestArguments, progress: Progress) -
     return _Trial(flows, services, folders, packages, arguments.answers, progress), flows[arguments.flow]
 
 
-async def _resources(link: Link, arguments: FlowTestArguments) -> tuple[dict[str, Resource], dict[str, Path]]:
-    """The resources by key, and for each service the folder of its code."""
+async def _resources(link: Link, arguments: FlowTestArguments,
+                     progress: Progress) -> tuple[dict[str, Resource], dict[str, Path]]:
+    """The resources by key, and for each service the folder of its code: fetched where another node has it."""
+    from arint.operations.shipping import bring_code
+
     if arguments.paths:
         from arint.resources.manifests import load
 
@@ -111,8 +114,11 @@ async def _resources(link: Link, arguments: FlowTestArguments) -> tuple[dict[str
         return ({item.key: item.resource for item in declared},
                 {item.resource.name: item.folder for item in declared if isinstance(item.resource, Service)})
     _, resources = await applied(link)
-    return resources, {one.name: link.home.artifact(one.code) for one in resources.values()
-                       if isinstance(one, Service)}
+    codes = {one.name: one.code for one in resources.values() if isinstance(one, Service)}
+    for code in codes.values():
+        with suppress(NotFoundError):  # told of if the flow comes to need it
+            await bring_code(link, [code], progress)
+    return resources, {name: link.home.artifact(code) for name, code in codes.items()}
 
 
 async def _packages(link: Link, services: Collection[Service]) -> dict[str, Path]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from arint.artifacts import store as code_store
 from arint.backup.archive import Reader
 from arint.bus import keeper, lookup, streams
 from arint.bus.connection import Bus
@@ -22,6 +26,7 @@ from arint.operations import restoring
 from arint.operations.backup import backup, backups_in, in_order, verified
 from arint.operations.connect import Link
 from arint.operations.restoring import RestoreArguments, restore
+from arint.store import snapshot as etcd_snapshot
 
 PASSPHRASE = b"correct horse battery"
 
@@ -126,6 +131,35 @@ async def test_a_backup_is_restored_with_what_was_and_was_not_done(link: Link, f
         assert (consumer["ack_floor"]["stream_seq"], consumer["num_ack_pending"]) == (21, 40)
     with pytest.raises(ConflictError, match="home already"):
         await restore(new, file, PASSPHRASE, RestoreArguments())
+
+
+async def test_code_comes_once_and_also_what_was_applied_while_the_backup_was_made(
+        link: Link, flow: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bus, home = await link.bus(), link.home
+    pieces = {name: code_store.Piece("code", name * 32, 4, partial(io.BytesIO, b"code")) for name in ("ab", "cd")}
+    for folder in ("ab", "cd", "ef"):  # the last is of an earlier release: nowhere but in the home
+        home.artifact(folder * 32).mkdir()
+        (home.artifact(folder * 32) / "x.py").write_bytes(b"x")
+    await code_store.put(bus, [pieces["ab"]])
+    snapshot = etcd_snapshot.copy_out
+
+    async def meanwhile(*arguments: Any) -> None:
+        await code_store.put(bus, [pieces["cd"]])
+        await (await link.etcd()).put("/arint/test/z/head", b"8")
+        await snapshot(*arguments)
+
+    monkeypatch.setattr(etcd_snapshot, "copy_out", meanwhile)
+    result = await backup(link, tmp_path, PASSPHRASE)
+    new = Home(tmp_path / "new")
+    await restore(new, Path(result.file), PASSPHRASE, RestoreArguments())
+    assert [one.name for one in new.artifacts.iterdir()] == ["ef" * 32]
+    async with running(new) as there:
+        found = await (await there.etcd()).get("/arint/test/z/head")
+        assert found is not None and found.value == b"8"
+        content = bytearray()
+        for one in pieces.values():
+            await code_store.fetch(await there.bus(), *one.key, content.extend)
+        assert content == b"codecode"
 
 
 async def test_what_was_acked_while_the_backup_was_made_comes_again(link: Link, flow: str, tmp_path: Path,
