@@ -246,7 +246,7 @@ def _read(source: BinaryIO) -> Iterator[bytes]:
 
 async def _parts(bus: Bus, kind: Kind, digest: str, mark: Mark, numbers: Sequence[int]) -> list[bytes]:
     wanted = [subjects.kept_part(kind, digest, mark.upload, number) for number in numbers]
-    found = await lookup.exactly(bus, subjects.CODE, wanted)
+    found = await lookup.exactly(bus, subjects.CODE, wanted, deadline=_WITHIN)
     for number, subject in zip(numbers, wanted, strict=True):
         if subject not in found:
             raise NotValidError(f"part {number + 1} of {mark.parts} is missing", where=f"{kind} {digest[:12]}",
