@@ -14,6 +14,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import BinaryIO, Literal, TypeVar
 
@@ -120,7 +121,9 @@ async def fetch(bus: Bus, kind: Kind, digest: str, write: Callable[[bytes], obje
 
     Raises NotFoundError where it is not kept, NotValidError where it is not whole, UnreachableError, TimedOutError.
     """
-    found = await lookup.get_one(bus, subjects.CODE, subjects.kept(kind, digest), deadline=_WITHIN)
+    found = None
+    with suppress(NotFoundError):  # there is no store yet
+        found = await lookup.get_one(bus, subjects.CODE, subjects.kept(kind, digest), deadline=_WITHIN)
     if found is None:
         raise NotFoundError("it is not in the cluster's store of code", where=f"{kind} {digest[:12]}",
                             remedy="apply the service again")
