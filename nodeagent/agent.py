@@ -16,7 +16,7 @@ from arint.availability.desired import singletons
 from arint.engines.etcd import Etcd as EtcdEngine
 from arint.engines.logs import keep_logs_small
 from arint.engines.nats import Nats
-from arint.errors import ArintError
+from arint.errors import ArintError, DeniedError
 from arint.home import Home, Member
 from arint.meters import exposition
 from arint.operations.agent import AgentStatus, Contracts, LogPiece, Printed
@@ -31,6 +31,7 @@ from arint.version import VERSION
 from nodeagent import helper, logs, measuring, permitting
 from nodeagent.backing_up import Backups
 from nodeagent.bell import Bell
+from nodeagent.certificates import Certificates
 from nodeagent.control_socket import ControlSocket, Follow, Logs, Query, Question
 from nodeagent.crew import Crew
 from nodeagent.engine_room import Keeper
@@ -56,6 +57,7 @@ _TRY_AGAIN = 1.0
 _HOLD = 0.5
 _MOST_LOG_LINES = 100_000
 _LONGEST_LOG_ANSWER = 512 * 1024
+_SHUT_OUT = 5.0
 
 
 class Agent:
@@ -80,6 +82,7 @@ class Agent:
         self._assigned_at = 0
         self._held_by_lease: list[str] = []
         self._caretaker = Caretaker(home, self._config)
+        self._certificates = Certificates(home, self._config, self._bell, self._nats, self._engines)
         self._settled = 0
         self._served = 0
         self._error = ""
@@ -103,6 +106,7 @@ class Agent:
                         tasks.create_task(keeper.run(), name=f"engine {keeper.engine.name}")
                     tasks.create_task(keep_logs_small(self._home.log), name="logs")
                     tasks.create_task(self._metrics.run(), name="metrics")
+                    tasks.create_task(self._certificates.run(), name="certificates")
                     tasks.create_task(self._take_part(), name="cluster")
                     tasks.create_task(self._crew.watch_limits(), name="limits")
                     await self._until_stopped()
@@ -148,6 +152,19 @@ class Agent:
                             variables=home.variables(config), fsync=config.fsync, traces=config.traces)
 
     async def _take_part(self) -> None:
+        """Be a part of the cluster; who is shut out goes on trying, since they may be let in again."""
+        while True:
+            try:
+                await self._follow_cluster()
+            except* DeniedError as denied:
+                self._fail(f"the cluster does not let this node in: {_first(denied)}; let it join again: "
+                           f"arintctl node request")
+            finally:
+                self._etcd_open = False
+                self._certificates.take_no_part()
+            await asyncio.sleep(_SHUT_OUT)
+
+    async def _follow_cluster(self) -> None:
         """From the first answer of etcd on: follow the cluster, be a member of it, run what is assigned."""
         await self._until_etcd_answers()
         config, keys, etcd = self._config, Keys(self._config.cluster), self._etcd
@@ -162,6 +179,7 @@ class Agent:
             placing = Placing(config.node, etcd, keys, views, source, self._bell, VERSION)
             neighbours = Neighbours(self._home, config.node, etcd, keys, views, self._bell)
             self._views, self._source, self._membership, self._placing = views, source, membership, placing
+            self._certificates.take_part(etcd, views, membership)
 
             async def work(lease: Lease) -> None:
                 async with asyncio.TaskGroup() as tasks:
@@ -308,7 +326,8 @@ class Agent:
         return agent_status(self._config, VERSION, engines, sorted(instances, key=lambda one: one.instance),
                             change_set=self._change_set(), member=member,
                             drained=record is not None and bool(record.drain),
-                            error=self._error or self._caretaker.trouble or self._backups.error,
+                            error=self._certificates.error or self._error or self._caretaker.trouble or
+                            self._backups.error,
                             metrics=self._metrics.url, limits=self._crew.limits)
 
     def _cluster(self) -> AgentStatus:
@@ -386,6 +405,13 @@ async def _while_elected(election: Election, duty: Coroutine[Any, Any, Any]) -> 
         doing = tasks.create_task(duty)
         await election.wait_lost()
         doing.cancel()
+
+
+def _first(group: BaseExceptionGroup[Any]) -> BaseException:
+    one: BaseException = group
+    while isinstance(one, BaseExceptionGroup):
+        one = one.exceptions[0]
+    return one
 
 
 async def _until_lost(lease: Lease) -> None:

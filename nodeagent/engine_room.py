@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 from arint.engines.engine import PROBE_TIMEOUT, Engine
 from arint.engines.process import keep_running
-from arint.errors import ArintError
+from arint.errors import ArintError, TimedOutError
 from arint.operations.agent import EngineStatus
 from nodeagent.full_disk import FullDisk
 
@@ -63,6 +63,18 @@ class Keeper:
         return EngineStatus(name=self.engine.name, pid=process.pid or 0, version=version(self.engine),
                             ready=self.ready.is_set(), restarts=max(0, self._starts - 1),
                             started=process.started or 0.0, memory=process.memory, error=self.error)
+
+    async def restart(self, timeout: float) -> None:
+        """Stop it gently, and wait until it is ready again. Raises TimedOutError after `timeout` seconds."""
+        log.info("%s is started anew", self.engine.name)
+        self._set("it is started anew")
+        await self.engine.stop()
+        try:
+            async with asyncio.timeout(timeout):
+                await self.ready.wait()
+        except TimeoutError:
+            raise TimedOutError(f"it is not ready {timeout:g} s after it was started anew: {self.error}",
+                                where=self.engine.name, remedy=f"see {self.engine.process.log_file}") from None
 
     def _started(self) -> None:
         self._starts += 1

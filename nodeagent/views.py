@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from typing import Any, Self
 
 from arint.availability.model import Rollout
+from arint.registry.certificates import Wanted
 from arint.registry.records import Alive, Assignment, NodeRecord, Registration
 from arint.store.connection import Etcd
 from arint.store.keys import Keys
@@ -22,13 +23,15 @@ class Views:
         self.rollouts = View(etcd, keys.rollouts_prefix, Rollout)
         self.assignments = View(etcd, keys.assignments_prefix(), Assignment)
         self.instances = View(etcd, keys.instances_prefix(), Registration)
+        self.certificates = View(etcd, keys.certificates_wanted, Wanted)
         self.people = View(etcd, keys.known_users_prefix, bytes)
         self._open = AsyncExitStack()
 
     @property
     def all(self) -> tuple[View[Any], ...]:
         """Every view."""
-        return (self.head, self.nodes, self.alive, self.rollouts, self.assignments, self.instances, self.people)
+        return (self.head, self.nodes, self.alive, self.rollouts, self.assignments, self.instances, self.people,
+                self.certificates)
 
     @property
     def head_number(self) -> int:

@@ -15,6 +15,7 @@ import msgspec
 from arint.administration import frames
 from arint.administration.audit import Audit, Record, told
 from arint.administration.registry import Operation, find, may, within
+from arint.administration.signing import Signing
 from arint.administration.users import User, Users
 from arint.bus.connection import Bus, Request, Subscription
 from arint.errors import ArintError, DeniedError, NotValidError, UnreachableError
@@ -98,6 +99,7 @@ class Service:
         await self._audit.ensure(self._replicas)
         control = frames.control_subject("*", self._name, "*")
         self._subscriptions = [await self._bus.subscribe(control, "", self._on_control),
+                               await Signing(self._link).listen(self._bus),
                                await self._bus.subscribe(frames.CALLS, frames.QUEUE, self._on_call)]
 
     async def stop(self, grace: float) -> None:

@@ -23,6 +23,8 @@ class User(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     by: str = ""
     serial: str = ""
     expires: float = 0.0
+    ca: str = ""
+    """The fingerprint of the CA that signed it."""
 
 
 class Users:

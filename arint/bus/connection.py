@@ -8,6 +8,7 @@ import itertools
 import secrets
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
@@ -18,6 +19,16 @@ from arint.runtime.control import BusSettings
 
 if TYPE_CHECKING:
     from arint.bus.wire import Handler, Wire
+
+
+_REFUSALS = {
+    "CERTIFICATE_EXPIRED": "the broker refuses this certificate: it has expired, or is not valid yet",
+    "UNKNOWN_CA": "the broker refuses this certificate: another CA signed it",
+    "certificate has expired": "the broker's certificate has expired",
+    "certificate is not yet valid": "the broker's certificate is not valid yet",
+    "CERTIFICATE_VERIFY_FAILED": "the broker's certificate is not of the CA that is trusted here",
+}
+"""What OpenSSL says, in words; looked for in this order."""
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -111,7 +122,8 @@ class Bus:
         """
         from arint.bus.wire import Wire
 
-        self.wire = Wire(self._went_down)
+        files = _Files(settings)
+        self.wire = Wire(self._went_down, files.fresh)
         last: list[Exception] = []
         refused = False
 
@@ -123,7 +135,7 @@ class Bus:
         try:
             async with asyncio.timeout(timeout):
                 await self.wire.connect(
-                    servers=list(settings.servers), name=self.name, tls=_tls(settings), error_cb=remember,
+                    servers=list(settings.servers), name=self.name, tls=files.fresh(), error_cb=remember,
                     reconnected_cb=self._came_up, ping_interval=2, max_outstanding_pings=2, connect_timeout=1,
                     reconnect_time_wait=0.2, max_reconnect_attempts=-1, skip_subject_validation=True,
                     pending_size=64 * 2**20)
@@ -133,6 +145,10 @@ class Bus:
                 raise DeniedError("the broker does not let this certificate in", where=", ".join(settings.servers),
                                   remedy="it is of somebody who was removed, or of another cluster") from error
             why = f": {last[-1]}" if last else ""
+            for sign, told in _REFUSALS.items():
+                if sign in why:
+                    raise UnreachableError(told, where=", ".join(settings.servers), remedy=(
+                        "compare the clocks (date -u), then see arintctl cluster certs list")) from error
             raise UnreachableError(f"the bus does not answer{why}", where=", ".join(settings.servers),
                                    remedy="see that nats-server runs: arintctl status") from error
         self.wire.listen(f"{self._prefix}.*", "", self._answered)
@@ -252,11 +268,32 @@ class Bus:
             callback()
 
 
-def _tls(settings: BusSettings) -> ssl.SSLContext | None:
-    """Mutual TLS 1.3; None where no certificates are named (tests)."""
-    if not settings.ca:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=settings.ca)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.load_cert_chain(settings.certificate, settings.key)
-    return context
+class _Files:
+    """The certificates of a connection as they lie on disk: read again when they have changed."""
+
+    def __init__(self, settings: BusSettings) -> None:
+        self._settings = settings
+        self._seen: tuple[float, ...] | None = None
+
+    def fresh(self) -> ssl.SSLContext | None:
+        """Mutual TLS 1.3; None where nothing is new, and where no certificates are named (tests).
+
+        Raises OSError (ssl.SSLError) the first time; afterwards files that do not fit each other, since they are being
+        changed, are looked at again by the next attempt.
+        """
+        settings = self._settings
+        if not settings.ca:
+            return None
+        try:
+            stamp = tuple(Path(path).stat().st_mtime for path in (settings.ca, settings.certificate, settings.key))
+            if stamp == self._seen:
+                return None
+            context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=settings.ca)
+            context.minimum_version = ssl.TLSVersion.TLSv1_3
+            context.load_cert_chain(settings.certificate, settings.key)
+        except OSError:
+            if self._seen is None:
+                raise
+            return None
+        self._seen = stamp
+        return context

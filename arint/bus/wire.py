@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import Callable
 
 from nats.aio.client import Client
@@ -23,8 +24,9 @@ Handler = Callable[[bytes, bytes, bytes, bytes], None]
 class Wire(Client):  # type: ignore[misc]
     """One connection to the bus."""
 
-    def __init__(self, on_down: Callable[[], None]) -> None:
+    def __init__(self, on_down: Callable[[], None], fresh_tls: Callable[[], ssl.SSLContext | None]) -> None:
         super().__init__()
+        self._fresh_tls = fresh_tls
         self._pending: list[bytes]
         self._pending_data_size: int
         self._on_down = on_down
@@ -74,6 +76,12 @@ class Wire(Client):  # type: ignore[misc]
     def _write_pending(self) -> None:
         self._scheduled = False
         self.flush_now()
+
+    async def _select_next_server(self) -> None:
+        """Before each attempt to connect: certificates may have been renewed since the last."""
+        if (context := self._fresh_tls()) is not None:
+            self.options["tls"] = context
+        await super()._select_next_server()
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
         self._deliver(sid, subject, reply, data, headers or b"")

@@ -90,8 +90,12 @@ class Nats(Engine):
             return False
         write_private(self._known_file, msgspec.json.encode(known))
         write_private(self._file, self._rendered(room))
-        self.process.send(signal.SIGHUP)
+        self.reload()
         return True
+
+    def reload(self) -> None:
+        """Have the running broker read its configuration and certificates again; call it when it is ready."""
+        self.process.send(signal.SIGHUP)
 
     async def _lame_duck(self, grace: float) -> bool:
         self.process.send(signal.SIGUSR2)

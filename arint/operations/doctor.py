@@ -23,7 +23,7 @@ _GIB = 2**30
 _LEAST_FREE = 2 * _GIB
 _LEAST_FILES = 4096
 _FULL = 0.8
-_EXPIRES_SOON = 30 * 86400.0
+_EXPIRES_SOON = 7 * 86400.0
 _SLOW_SYNC = 0.05
 
 
@@ -107,7 +107,8 @@ async def _certificates(link: Link) -> Made:
     first = min(ends, key=lambda name: ends[name])
     days = (ends[first] - time.time()) / 86400
     if ends[first] - time.time() < _EXPIRES_SOON:
-        return "warning", f"{first} ends in {days:.0f} days", "arintctl down, then arintctl up, renews it"
+        return "warning", f"{first} ends in {days:.0f} days", ("the agent renews it: see its log, and "
+                                                                    "arintctl cluster certs list")
     return "good", f"{len(files)}, the first ends in {days:.0f} days", ""
 
 

@@ -101,9 +101,11 @@ async def admit(link: Link, wanted: JoinRequest) -> JoinDocument:
     Raises ConflictError where the name or the address is another machine's, NotValidError for another cluster, release
     or format.
     """
+    from arint.operations.shutting_out import refuse_revoked
     from arint.security.requests import read_cas, sign_requests
     from arint.security.sealing import ring_file
     from arint.store.access import admit_node
+    from arint.store.keys import Keys
 
     asked, config = wanted.asked, link.config
     _check(asked)
@@ -115,6 +117,7 @@ async def admit(link: Link, wanted: JoinRequest) -> JoinDocument:
                             where=asked.node, remedy="ask a server of that cluster")
     certificates = sign_requests(link.home, wanted.requests, asked.node)
     etcd = await link.etcd()
+    await refuse_revoked(etcd, Keys(config.cluster), "node", asked.node)
     await _record(etcd, wanted, config.cluster)
     await admit_node(etcd, config.cluster, asked.node)
     members = {config.node: Member(config.host, config.ports), **config.members}
@@ -135,7 +138,7 @@ def join(home: Home, document: JoinDocument) -> Joined:
     _check(asked)
     before = _earlier(home, asked)
     home.make_folders()
-    take_certificates(home, document.cas, document.certificates)
+    take_certificates(home, asked.node, document.cas, document.certificates)
     write_private(ring_file(home), document.ring.encode())
     config = NodeConfig(version=VERSION, cluster=asked.cluster, node=asked.node, host=asked.host, roles=asked.roles,
                         labels=asked.labels, capacity=asked.capacity, ports=document.ports, fsync=document.fsync,
@@ -162,7 +165,7 @@ async def forget(link: Link, node: str) -> None:
     if found is None:
         raise NotFoundError(f"there is no node {node!r}", remedy="arintctl node list")
     result = await etcd.txn([mod_revision_is(keys.node(node), found.mod_revision), absent(keys.alive(node))],
-                            [delete(keys.node(node))])
+                            [delete(keys.node(node)), delete(keys.certificates(node))])
     if not result.succeeded:
         raise ConflictError("the node lives", where=node,
                             remedy=f"arintctl node drain {node}, then stop its agent: arintctl down, on that machine")

@@ -119,13 +119,13 @@ async def _build(staging: Home, reader: Reader, manifest: Manifest, arguments: R
 def _configure(staging: Home, arguments: RestoreArguments) -> NodeConfig:
     """The node as it was, alone, on ports that are free, with certificates for where it listens now."""
     from arint.ports import choose_ports
-    from arint.security.ca import ensure_pki
+    from arint.security.ca import ensure_pki, hosts_of
 
     config = staging.load()
     config = msgspec.structs.replace(config, host=arguments.host or config.host)
     config = msgspec.structs.replace(config, ports=choose_ports(config.host, config.ports, avoid=arguments.avoid))
     staging.save(config)
-    ensure_pki(staging, tuple(dict.fromkeys((config.host, "127.0.0.1", "localhost"))))
+    ensure_pki(staging, hosts_of(config))
     return config
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -113,7 +114,7 @@ async def rotate_secrets(link: Link, progress: Progress = silent) -> Rotated:
     for _ in range(_TRIES):
         old = [one for one in await kept.all() if sealing.key_id(one.value) != sealer.newest]
         if not old:
-            in_use = {sealing.key_id(one.value) for one in await kept.all()}
+            in_use = {sealing.key_id(one.value) for one in await kept.all()} | await _of_cas(link, sealing.key_id)
             return Rotated(key=sealer.newest, sealed=sealed, forgotten=forgotten,
                            destroyed=sealing.retire(link.home, in_use))
         for one in old:
@@ -122,6 +123,14 @@ async def rotate_secrets(link: Link, progress: Progress = silent) -> Rotated:
             sealed += await kept.replace(one, fresh, key=sealer.newest)
     raise ConflictError("the secrets change all the time; some are still sealed with an older key",
                         remedy="rotate again once nobody applies; every value can be read")
+
+
+async def _of_cas(link: Link, key_id: Callable[[bytes], str]) -> set[str]:
+    """The keys with which those of CAs that are taking over are sealed."""
+    from arint.store.keys import Keys
+
+    found, _ = await (await link.etcd()).range(Keys(link.config.cluster).ca_keys_prefix)
+    return {key_id(one.value) for one in found}
 
 
 async def collect(link: Link) -> int:

@@ -125,7 +125,7 @@ async def up(link: Link, arguments: UpArguments, progress: Progress = silent) ->
 
 def prepare(home: Home, arguments: UpArguments, progress: Progress) -> NodeConfig:
     """The home with its configuration and certificates; made where they are missing."""
-    from arint.security.ca import ensure_pki
+    from arint.security.ca import ensure_pki, hosts_of
     from arint.security.sealing import Sealer
 
     home.make_folders()
@@ -135,7 +135,7 @@ def prepare(home: Home, arguments: UpArguments, progress: Progress) -> NodeConfi
         home.save(_new_config(arguments))
     config = home.load()
     if config.is_server:
-        ensure_pki(home, tuple(dict.fromkeys((config.host, "127.0.0.1", "localhost"))))
+        ensure_pki(home, hosts_of(config))
         Sealer.ensure(home)
     return config
 

@@ -38,16 +38,21 @@ async def add_user(link: Link, name: str, role: Role, request: str, *, days: int
     """
     from arint.administration.frames import user_name
     from arint.operations.configuration import whoami
+    from arint.operations.shutting_out import refuse_revoked
+    from arint.security.authorities import next_ca
     from arint.security.users import sign
+    from arint.store.keys import Keys
 
     user_name(name)
     if not 1 <= days <= LONGEST:
         raise NotValidError(f"a certificate is valid for 1 to {LONGEST} days", where="--days")
     users = await _users(link)
     known = await users.get(name) if renew else None
-    certificate = sign(link.home, name, request, days)
+    etcd, cluster = await link.etcd(), link.config.cluster
+    await refuse_revoked(etcd, Keys(cluster), "user", name)
+    certificate = sign(await next_ca(link.home, etcd, cluster, "cluster-ca"), name, request, days)
     user = User(name=name, role=role, created=known.created if known else time.time(), by=link.actor or whoami(),
-                serial=certificate.serial, expires=certificate.expires)
+                serial=certificate.serial, expires=certificate.expires, ca=certificate.ca)
     await users.put(user, anew=renew)
     return Issued(user=user, cluster=link.config.cluster, servers=servers_of(link), certificate=certificate.pem,
                   ca=await asyncio.to_thread(Path(link.home.identity("admin").ca).read_text, "ascii"))

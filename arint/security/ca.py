@@ -1,5 +1,7 @@
 """The cluster's certificates: two CAs, and an identity for each who talks.
 
+A CA's file holds whom is trusted: while one CA takes over from another, both. The one whose key lies beside it signs.
+
 etcd has a CA of its own, since any certificate of its CA may keep any lease alive (see DESIGN and ENGINES): a worker's
 certificate, which user code can read, opens nothing in etcd. Common names are etcd's user names and NATS's subjects.
 """
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from arint.errors import NotFoundError, NotValidError
-from arint.home import Home, write_private
+from arint.home import Home, NodeConfig, write_private
 from arint.security.permissions import identity_on
 
 if TYPE_CHECKING:
@@ -21,11 +23,13 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
 
 CA_DAYS = 3650
-LEAF_DAYS = 825
-RENEW_BEFORE = datetime.timedelta(days=60)
+LEAF_DAYS = 30
+RENEW_WITH = 1 / 3
+"""The share of a certificate's life that is left when it is renewed."""
 SKEW = datetime.timedelta(days=1)  # a machine whose clock is behind must still accept today's certificate
 
 CAS = ("cluster-ca", "etcd-ca")
+LOOPBACK = ("127.0.0.1", "localhost")
 
 
 class Identity(NamedTuple):
@@ -47,18 +51,23 @@ IDENTITIES = (
 )
 
 
-def ensure_pki(home: Home, hosts: Sequence[str] = ("127.0.0.1", "localhost")) -> list[str]:
-    """Make what is missing, renew what is about to expire or bears another name than this node's; idempotent.
+def hosts_of(config: NodeConfig) -> tuple[str, ...]:
+    """The names and addresses that the node's engines answer to."""
+    return tuple(dict.fromkeys((config.host, *LOOPBACK)))
 
-    `hosts` are the names and addresses that the servers answer to. Returns the names of what was written, so that the
-    caller knows whom to restart. Raises NotValidError if a CA has lost its key.
+
+def ensure_pki(home: Home, hosts: Sequence[str] = LOOPBACK, *, anew: bool = False) -> list[str]:
+    """Make what is missing, renew what is due, of another CA or of another name than this node's; idempotent.
+
+    `hosts` are the names and addresses that the servers answer to; `anew`: renew all. Returns the names of what was
+    written, so that the caller knows whom to restart. Raises NotValidError if a CA has lost its key.
     """
     node = home.load().node if home.exists else ""
     home.pki.mkdir(parents=True, exist_ok=True, mode=0o700)
     written = [name for name in CAS if _ensure_ca(home.pki, name)]
     for identity in IDENTITIES:
         ca = Path(home.identity(identity.name).ca).stem
-        if ca in written or not _is_good(home.pki, identity, ca, hosts, node):
+        if anew or ca in written or not _is_good(home.pki, identity, ca, hosts, node):
             issue(home.pki, ca, identity_on(identity.name, node), home.pki, identity.name,
                   hosts=hosts if identity.serves else ())
             written.append(identity.name)
@@ -72,11 +81,12 @@ def _ensure_ca(pki: Path, name: str) -> bool:
             raise NotValidError("the CA's private key is missing", where=str(key),
                                 remedy="restore it from a backup; without it no certificate can be renewed")
         return False
-    _write_pair(pki, name, *_make_ca(name))
+    _write_pair(pki, name, *make_ca(name))
     return True
 
 
-def _make_ca(name: str) -> tuple[x509.Certificate, EllipticCurvePrivateKey]:
+def make_ca(name: str) -> tuple[x509.Certificate, EllipticCurvePrivateKey]:
+    """A CA of this common name, and its key."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes
 
@@ -105,11 +115,16 @@ def sign(pki: Path, ca_name: str, common: str, public_key: EllipticCurvePublicKe
 
     Raises NotFoundError where the CA's key is not here, NotValidError where it is no elliptic curve key.
     """
+    return sign_with(*load_ca(pki, ca_name), common, public_key, days=days, hosts=hosts)
+
+
+def sign_with(ca: x509.Certificate, ca_key: EllipticCurvePrivateKey, common: str, public_key: EllipticCurvePublicKey, *,
+              days: int | None = None, hosts: Sequence[str] = ()) -> x509.Certificate:
+    """`sign`, with a CA at hand."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes
     from cryptography.x509.oid import ExtendedKeyUsageOID
 
-    ca, ca_key = _load_ca(pki, ca_name)
     usages = [ExtendedKeyUsageOID.CLIENT_AUTH, *([ExtendedKeyUsageOID.SERVER_AUTH] if hosts else [])]
     builder = (
         _builder(common, days or LEAF_DAYS)
@@ -125,24 +140,29 @@ def sign(pki: Path, ca_name: str, common: str, public_key: EllipticCurvePublicKe
     return builder.sign(ca_key, hashes.SHA256())
 
 
-def _load_ca(pki: Path, name: str) -> tuple[x509.Certificate, EllipticCurvePrivateKey]:
+def load_ca(pki: Path, name: str) -> tuple[x509.Certificate, EllipticCurvePrivateKey]:
+    """The CA that signs here: of the trusted ones that whose key is there. Raises as `sign`."""
     from cryptography import x509
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
     try:
-        certificate = x509.load_pem_x509_certificate((pki / f"{name}.pem").read_bytes())
+        trusted = x509.load_pem_x509_certificates((pki / f"{name}.pem").read_bytes())
         key = serialization.load_pem_private_key((pki / f"{name}.key").read_bytes(), password=None)
     except FileNotFoundError as error:
         raise NotFoundError("the CA is not in this home", where=str(error.filename),
                             remedy="do it on a node with the role server") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise NotValidError("the CA's private key is no elliptic curve key", where=str(pki / f"{name}.key"))
-    return certificate, key
+    for certificate in trusted:
+        if certificate.public_key() == key.public_key():
+            return certificate, key
+    raise NotValidError("the CA's private key belongs to none of the trusted certificates",
+                        where=str(pki / f"{name}.key"), remedy="restore both from a backup")
 
 
 def _is_good(pki: Path, identity: Identity, ca_name: str, hosts: Sequence[str], node: str) -> bool:
-    """Whether the certificate is there, is its CA's, its key's and this node's, names all hosts, and has long to go."""
+    """Whether the certificate is there, is its CA's, its key's and this node's, names all hosts, and is not due."""
     from cryptography import x509
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives import serialization
@@ -150,11 +170,12 @@ def _is_good(pki: Path, identity: Identity, ca_name: str, hosts: Sequence[str], 
     try:
         certificate = x509.load_pem_x509_certificate((pki / f"{identity.name}.pem").read_bytes())
         key = serialization.load_pem_private_key((pki / f"{identity.name}.key").read_bytes(), password=None)
-        ca = x509.load_pem_x509_certificate((pki / f"{ca_name}.pem").read_bytes())
-        certificate.verify_directly_issued_by(ca)
+        certificate.verify_directly_issued_by(load_ca(pki, ca_name)[0])
     except (OSError, ValueError, TypeError, InvalidSignature):
         return False
-    if certificate.public_key() != key.public_key() or certificate.not_valid_after_utc - _now() < RENEW_BEFORE:
+    if certificate.public_key() != key.public_key():
+        return False
+    if not certificate.not_valid_before_utc <= _now() < due(certificate):
         return False
     if certificate.subject != _name(identity_on(identity.name, node)):
         return False
@@ -162,6 +183,19 @@ def _is_good(pki: Path, identity: Identity, ca_name: str, hosts: Sequence[str], 
         return True
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     return all(name in names for name in _general_names(hosts))
+
+
+def due(certificate: x509.Certificate) -> datetime.datetime:
+    """When it is to be renewed."""
+    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    return end - (end - begin) * RENEW_WITH
+
+
+def fingerprint(certificate: x509.Certificate) -> str:
+    """What tells it from all others: the first 16 hexadecimal digits of its SHA-256."""
+    from cryptography.hazmat.primitives import hashes
+
+    return certificate.fingerprint(hashes.SHA256()).hex()[:16]
 
 
 def _builder(name: str, days: int) -> x509.CertificateBuilder:

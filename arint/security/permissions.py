@@ -51,13 +51,18 @@ def common_name_of(name: str) -> str:
     return f"user@{name}"
 
 
+def renewal_subject(node: str) -> str:
+    """Where a node without CA keys asks for certificates: nobody else may ask there, so the subject says who asks."""
+    return f"renew.{node}"
+
+
 def agent_role(keys: Keys) -> StoreRole:
     """What every node's agent may do in etcd: follow the configuration, tell of itself, and place while it leads."""
     return StoreRole(
         AGENT,
         reads=(keys.shared, keys.secrets_prefix),
         writes=(keys.nodes_prefix, keys.alive_prefix, keys.near_prefix, keys.rollouts_prefix, keys.assignments_prefix(),
-                keys.instances_prefix(), keys.owners_prefix, keys.elections_prefix),
+                keys.instances_prefix(), keys.owners_prefix, keys.elections_prefix, keys.certificates_prefix),
         why="follows the configuration, registers what it runs, places while it leads; secrets it reads are sealed")
 
 
@@ -85,15 +90,16 @@ def _all_of(stream: str) -> list[str]:
 
 
 def agent_bus_role(node: str) -> BusRole:
-    """What helpers of a node's agent may do on the bus: ask whether it works, fetch code, answer for the agent."""
+    """What the agent's helpers may do on the bus: ask whether it works, renew certificates, fetch code, answer."""
     api = "$JS.API"
     return BusRole(
         "agent",
-        publish=(f"{api}.INFO", f"{api}.STREAM.INFO.{_CODE}", f"{api}.DIRECT.GET.{_CODE}",
+        publish=(renewal_subject(node), f"{api}.INFO", f"{api}.STREAM.INFO.{_CODE}", f"{api}.DIRECT.GET.{_CODE}",
                  f"{api}.DIRECT.GET.{_CODE}.>", "_INBOX.>"),
         subscribe=("_INBOX.>", subjects.agent_of(node)),
         publish_not=(), subscribe_not=(),
-        why="asks whether the broker works, fetches the code of services, answers what its node's agent is asked")
+        why="asks whether the broker works, has its node's certificates renewed, fetches the code of services, answers "
+            "what its node's agent is asked")
 
 
 def admin_role() -> BusRole:

@@ -8,20 +8,24 @@ from pathlib import Path
 from arint.errors import NotValidError
 from arint.home import Home, write_private
 from arint.security.ca import CAS, new_key, sign
+from arint.security.leaves import why_not
 from arint.security.permissions import identity_on
 
 WORKER_IDENTITIES = ("etcd-agent", "agent", "worker")
 """Who talks on a node without engines."""
 
 
-def make_requests(home: Home) -> dict[str, str]:
-    """A signing request (PEM) for each identity of a node without engines; keys that are there already are kept."""
+def make_requests(home: Home, keys: Path | None = None) -> dict[str, str]:
+    """A signing request (PEM) for each identity of a node without engines; keys that are there already are kept.
+
+    `keys` is the folder for the keys, if not where they are used.
+    """
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
 
     found = {}
     for name in WORKER_IDENTITIES:
-        file = Path(home.identity(name).key)
+        file = (keys or home.pki) / f"{name}.key"
         if not file.exists():
             write_private(file, new_key().private_bytes(
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
@@ -67,28 +71,38 @@ def read_cas(home: Home) -> dict[str, str]:
     return {name: (home.pki / f"{name}.pem").read_text() for name in CAS}
 
 
-def take_certificates(home: Home, cas: Mapping[str, str], certificates: Mapping[str, str]) -> None:
-    """Put them beside the keys that were made here.
+def take_certificates(home: Home, node: str, cas: Mapping[str, str], certificates: Mapping[str, str],
+                      keys: Path | None = None) -> None:
+    """Put them where they are used, with their keys where those were made in the folder `keys`.
 
-    Raises NotValidError where one is not for its key, or not of its CA.
+    Raises NotValidError where one is not for its key, not of its CA or this node, or not valid now.
     """
-    from cryptography import x509
-    from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives import serialization
 
+    folder = keys or home.pki
     for name, pem in certificates.items():
-        identity = home.identity(name)
         try:
-            certificate = x509.load_pem_x509_certificate(pem.encode())
-            certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(cas[Path(identity.ca).stem].encode()))
-            key = serialization.load_pem_private_key(Path(identity.key).read_bytes(), password=None)
-        except (OSError, ValueError, TypeError, KeyError, InvalidSignature):
-            raise NotValidError("the certificate is not of the cluster's CA, or its key is not here", where=name,
-                                remedy="begin again: arintctl node request") from None
-        if certificate.public_key() != key.public_key():
-            raise NotValidError("the certificate is for another key than this node's", where=name,
-                                remedy="begin again: arintctl node request")
+            key = serialization.load_pem_private_key((folder / f"{name}.key").read_bytes(), password=None)
+        except (OSError, ValueError, TypeError):
+            raise _refused("its key is not here", name) from None
+        trusted = cas.get(Path(home.identity(name).ca).stem, "")
+        if why := why_not(pem.encode(), trusted.encode(), key, identity_on(name, node)):
+            raise _refused(why, name)
     for name, pem in cas.items():
-        write_private(home.pki / f"{name}.pem", pem.encode())
+        write_if_new(home.pki / f"{name}.pem", pem.encode())
     for name, pem in certificates.items():
-        write_private(Path(home.identity(name).certificate), pem.encode())
+        write_if_new(home.pki / f"{name}.key", (folder / f"{name}.key").read_bytes())
+        write_if_new(home.pki / f"{name}.pem", pem.encode())
+
+
+def write_if_new(file: Path, data: bytes) -> bool:
+    """Write a private file unless it holds just this; whether it did not."""
+    if file.exists() and file.read_bytes() == data:
+        return False
+    write_private(file, data)
+    return True
+
+
+def _refused(why: str, name: str) -> NotValidError:
+    return NotValidError(f"the certificate is not right: {why}", where=name,
+                         remedy="begin again: arintctl node request")

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from arint.errors import NotValidError
-from arint.home import Home
 from arint.security import ca
 from arint.security.permissions import common_name_of
 
+if TYPE_CHECKING:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+
 
 class Certificate(NamedTuple):
-    """An issued certificate; `serial` in hexadecimal, `expires` in seconds since the epoch."""
+    """An issued certificate; `serial` in hexadecimal, `expires` in seconds since the epoch, `ca` a fingerprint."""
 
     pem: str
     serial: str
     expires: float
+    ca: str
 
 
 def make_request(name: str) -> tuple[str, str]:
@@ -31,8 +35,12 @@ def make_request(name: str) -> tuple[str, str]:
     return private.decode(), request.public_bytes(pem).decode()
 
 
-def sign(home: Home, name: str, request: str, days: int) -> Certificate:
-    """A certificate for the user `name`, whatever name the request asks for. Raises NotValidError."""
+def sign(authority: tuple[x509.Certificate, EllipticCurvePrivateKey], name: str, request: str,
+         days: int) -> Certificate:
+    """A certificate by the CA `authority` for the user `name`, whatever name the request asks for.
+
+    Raises NotValidError.
+    """
     from cryptography import x509
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -44,6 +52,7 @@ def sign(home: Home, name: str, request: str, days: int) -> Certificate:
     key = asked.public_key()
     if not asked.is_signature_valid or not isinstance(key, ec.EllipticCurvePublicKey):
         raise NotValidError("the request is not signed by its own key, or that is no elliptic curve key")
-    certificate = ca.sign(home.pki, "cluster-ca", common_name_of(name), key, days=days)
+    certificate = ca.sign_with(*authority, common_name_of(name), key, days=days)
     pem = certificate.public_bytes(serialization.Encoding.PEM).decode()
-    return Certificate(pem, f"{certificate.serial_number:x}", certificate.not_valid_after_utc.timestamp())
+    return Certificate(pem, f"{certificate.serial_number:x}", certificate.not_valid_after_utc.timestamp(),
+                       ca.fingerprint(authority[0]))

@@ -10,7 +10,7 @@ import grpc
 import msgspec
 from aetcd import rpc
 
-from arint.errors import ArintError
+from arint.errors import ArintError, NotFoundError
 from arint.store.endpoints import REQUIRE_LEADER, Endpoint, Endpoints, Tls
 from arint.store.failures import failure, permissions_changed, transient
 from arint.store.transactions import (
@@ -138,6 +138,14 @@ class Etcd:
         """Forget history before `revision`."""
         request = rpc.CompactionRequest(revision=revision, physical=True)
         await self.call(lambda one, timeout: one.kv.Compact(request, timeout=timeout), write=True)
+
+    async def revoke_lease(self, lease: int) -> None:
+        """End a lease, and delete what hangs on it; nothing happens if it has ended."""
+        request = rpc.LeaseRevokeRequest(ID=lease)
+        try:
+            await self.call(lambda one, timeout: one.lease.LeaseRevoke(request, timeout=timeout), write=True)
+        except NotFoundError:
+            return
 
     async def status(self) -> Status:
         """Of the member in use."""

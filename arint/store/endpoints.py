@@ -38,6 +38,8 @@ OPTIONS = (
 _PATIENCE = 1.2  # seconds for one member to be reached while others wait to be tried
 _PAUSE = 0.05  # seconds between rounds through all members
 _POLL = 0.005
+_LOOK = 2.0  # seconds between looks at the files of certificates
+_KEPT = 2  # channels with older certificates that are kept for the streams on them
 
 
 class Tls(msgspec.Struct, frozen=True):
@@ -91,7 +93,13 @@ class Endpoints:
     def __init__(self, addresses: Sequence[str], tls: Tls | None) -> None:
         if not addresses:
             raise NotValidError("no address of etcd was given", remedy="give host:port")
-        credentials = _credentials(tls) if tls is not None else None
+        self._addresses, self._tls = addresses, tls
+        self._seen: tuple[float, ...] = ()
+        self._looked = 0.0
+        self._before: list[Endpoint] = []
+        credentials = None
+        if tls is not None:
+            credentials, self._seen = _credentials(tls), _stamp(tls)
         self._all = [Endpoint(address, credentials) for address in addresses]
         self._current = 0
 
@@ -111,6 +119,7 @@ class Endpoints:
         clock = asyncio.get_running_loop().time
         deadline = clock() + timeout
         while True:
+            self._read_again(clock())
             for _ in self._all:
                 current = self._all[self._current]
                 if await current.connected(min(_PATIENCE, deadline - clock())):
@@ -120,6 +129,21 @@ class Endpoints:
                 raise unreachable(await self._all[self._current].reason(), self.where)
             await asyncio.sleep(_PAUSE)
 
+    def _read_again(self, now: float) -> None:
+        """Channels with the certificates as they lie on disk now; a stream goes on over the old one until it breaks."""
+        if self._tls is None or now < self._looked + _LOOK:
+            return
+        self._looked = now
+        try:
+            if (stamp := _stamp(self._tls)) == self._seen:
+                return
+            credentials = _credentials(self._tls)
+        except (OSError, NotFoundError):  # they are being changed
+            return
+        self._seen = stamp
+        self._before = [*self._before, *self._all][-_KEPT * len(self._all):]
+        self._all = [Endpoint(address, credentials) for address in self._addresses]
+
     def failed(self, endpoint: Endpoint) -> None:
         """Go on to the next, unless somebody did already."""
         if self._all[self._current] is endpoint:
@@ -127,8 +151,12 @@ class Endpoints:
 
     async def close(self) -> None:
         """Close all channels, and with them every stream."""
-        for one in self._all:
+        for one in (*self._before, *self._all):
             await one.channel.close()
+
+
+def _stamp(tls: Tls) -> tuple[float, ...]:
+    return tuple(Path(path).stat().st_mtime for path in (tls.ca, tls.certificate, tls.key))
 
 
 def _credentials(tls: Tls) -> Any:

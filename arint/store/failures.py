@@ -60,7 +60,7 @@ def permissions_changed(error: Any) -> bool:
 def failure(error: Any, where: str, *, write: bool) -> ArintError:
     """Our error for what gRPC raised (an AioRpcError)."""
     code, detail = error.code(), error.details() or ""
-    if not transient(code):
+    if not transient(code) or denied(detail):
         return _refusal(code, detail, where)
     if write:
         return InDoubtError(f"no answer to a write: {detail}", where=where, remedy=_LOOK)
@@ -76,7 +76,7 @@ def unreachable(why: str, where: str) -> UnreachableError:
 
 def denied(detail: str) -> bool:
     """Whether a reason that etcd gives in words means that the caller may not."""
-    return "permission denied" in detail or "user name is empty" in detail
+    return any(words in detail for words in ("permission denied", "user name is empty", "user name not found"))
 
 
 def _refusal(code: StatusCode, detail: str, where: str) -> ArintError:

@@ -3,6 +3,9 @@
     /arint/<cluster>/a/secrets/<name>/<digest>            sealed values
     /arint/<cluster>/a/ring                               the id of the key that seals them now
     /arint/<cluster>/a/users/<name>  a/audit/<stream>
+    /arint/<cluster>/a/ca/<name>                          the sealed key of a CA that takes over
+    /arint/<cluster>/a/revoked/<kind>/<name>              whose certificates must not be accepted again
+    /arint/<cluster>/z/certificates  z/certs/<node>       how certificates shall be; what each node has
     /arint/<cluster>/z/head                               the number of the change set in force
     /arint/<cluster>/z/sets/<number>                      change sets
     /arint/<cluster>/z/resources/<Kind>/<name>/<revision> what they name
@@ -50,6 +53,11 @@ class Keys:
         """The id of the key that seals secrets now."""
         self.users_prefix = f"{self.restricted}users/"
         self.known_users_prefix = f"{self.shared}users/"
+        self.certificates_wanted = f"{self.shared}certificates"
+        """How certificates shall be (`arint.registry.certificates.Wanted`)."""
+        self.certificates_prefix = f"{self.shared}certs/"
+        self.ca_keys_prefix = f"{self.restricted}ca/"
+        self.revoked_prefix = f"{self.restricted}revoked/"
 
     def secret(self, name: str, digest: str) -> str:
         """A sealed value of the secret `name`."""
@@ -66,6 +74,18 @@ class Keys:
     def known_user(self, name: str) -> str:
         """That there is a user of this name."""
         return f"{self.known_users_prefix}{_part(name)}"
+
+    def certificates(self, node: str) -> str:
+        """Which certificates the node has."""
+        return f"{self.certificates_prefix}{_part(node)}"
+
+    def ca_key(self, name: str) -> str:
+        """The sealed private key of a CA that is taking over."""
+        return f"{self.ca_keys_prefix}{_part(name)}"
+
+    def revoked(self, kind: str, name: str) -> str:
+        """A `node` or `user` whose certificates may not be accepted again while they last."""
+        return f"{self.revoked_prefix}{_part(kind)}/{_part(name)}"
 
     def audit_head(self, stream: str) -> str:
         """The newest link of an audit chain."""

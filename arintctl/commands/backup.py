@@ -11,6 +11,7 @@ import typer
 
 from arint.errors import NotFoundError, UsageError
 from arintctl import options
+from arintctl.commands import certs
 from arintctl.output import Column, Table, columned, write
 from arintctl.session import Session
 from arintctl.text import clock, lasting, octets_text
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 app = commands()
 backups = commands()
 app.add_typer(backups, name="backup", help="Backups of the whole cluster: create, show and verify them.")
+app.add_typer(certs.app, name="certs", help="Certificates: list, renew, rotate and revoke them.")
 
 VARIABLE = "ARINT_PASSPHRASE"
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The backup.")]

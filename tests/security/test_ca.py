@@ -72,7 +72,8 @@ def test_only_servers_serve(home: Home) -> None:
 
 
 def test_what_expires_soon_is_renewed_by_the_same_ca(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ca, "LEAF_DAYS", 30)
+    monkeypatch.setattr(ca, "LEAF_DAYS", 1)
+    monkeypatch.setattr(ca, "SKEW", datetime.timedelta(days=3))
     ensure_pki(home)
     authority = (home.pki / "etcd-ca.pem").read_bytes()
     monkeypatch.undo()

@@ -14,6 +14,7 @@ from arint.bus.connection import Bus
 from arint.errors import ArintError, DeniedError
 from arint.home import Home, write_private
 from arint.runtime.control import BusSettings
+from arint.security.ca import load_ca
 from arint.security.users import make_request, sign
 from tests.servers import NatsServer
 
@@ -24,7 +25,8 @@ def broker(tmp_path_factory: pytest.TempPathFactory, pki: Path) -> Iterator[Nats
     for name in ("alice", "bob", "carol"):
         key, request = make_request(name)
         write_private(server.home.pki / f"{name}.key", key.encode())
-        write_private(server.home.pki / f"{name}.pem", sign(server.home, name, request, 1).pem.encode())
+        authority = load_ca(server.home.pki, "cluster-ca")
+        write_private(server.home.pki / f"{name}.pem", sign(authority, name, request, 1).pem.encode())
     server.start()
     yield server
     server.close()
