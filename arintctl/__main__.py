@@ -12,6 +12,8 @@ def main() -> None:
     arguments = sys.argv[1:]
     try:
         _run(arguments)
+    except KeyboardInterrupt:  # before a command has begun
+        raise SystemExit(130) from None
     except OSError as error:  # --version and --help, which nothing else guards
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.stderr.write(f"arintctl: failed: standard output: {error.strerror}\n")

@@ -22,6 +22,7 @@ from arint.flows.step import EffectStep, PureStep, Step, StepError
 from arint.masking import Masks
 from arint.plugins import step_types
 from arint.resources.kinds import Flow, Retry
+from arint.resources.problems import path_text
 from arint.resources.quantities import octets
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ class Builder:
         if self._depth > DEEPEST:
             raise NotValidError(f"steps are nested more than {DEEPEST} deep", where=f"flow/{self._flow.name}")
         around, at = self._retry, self._at
-        listed = dotted(within or ("steps",), at)
+        listed = _under(at, within or ("steps",))
         for index, written in enumerate(steps):
             step = build_step(written)
             self._retry = msgspec.convert(written["retry"], Retry) if "retry" in written else around
@@ -322,7 +323,7 @@ class Builder:
         self._retry, self._at = around, at
 
     def _where(self, key: str) -> str:
-        place = dotted((key,), self._at)
+        place = _under(self._at, (key,))
         return f"{self._name} ({place})" if self._name else place
 
     @property
@@ -399,12 +400,12 @@ def implicit_program(flow: str) -> Program:
     return msgspec.structs.replace(compile_flow(Flow(name=name, steps=[step]), {}), flow=flow)
 
 
-def dotted(path: Iterable[str | int], base: str = "") -> str:
-    """A place in a manifest as errors tell it: `steps[0].when.then[1]`. After a base with a colon it begins anew."""
-    for part in path:
-        base += f"[{part}]" if isinstance(part, int) else f" {part}" if base.endswith(":") else f".{part}" if base \
-            else part
-    return base
+def _under(at: str, path: Iterable[str | int]) -> str:
+    """A place in a manifest, under another: `steps[0].when.then`. After one with a colon it begins anew."""
+    text = path_text(tuple(path))
+    if not at:
+        return text
+    return f"{at} {text}" if at.endswith(":") else at + (text if text.startswith("[") else f".{text}")
 
 
 def _token(path: str, key: str, target: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from arint.plugins import transports
 from arint.resources import graph
 from arint.resources.checking import Mistake, mistakes
-from arint.resources.problems import nearest
+from arint.resources.problems import nearest, path_text
 from arint.resources.published import queries_mistakes
 from arint.resources.variables import BUILT_IN
 
@@ -37,17 +37,43 @@ def mistakes_together(declared: Mapping[str, Written],
         for reference in referring[key]:
             if reference.target not in offered:
                 yield key, _dangling(reference, offered)
-            elif reference.target.startswith("Variable/"):
-                continue
-            elif reference.transport and reference.transport not in known[reference.target]:
-                yield key, Mistake(reference.path, f"{reference.target.replace('C', 'c', 1)} has another transport",
-                                   f"it must be one with the key {reference.transport}")
-            elif reference.options is not None:
-                yield from ((key, mistake) for mistake in _options(reference, known[reference.target]))
+            else:
+                yield from ((key, mistake) for mistake in _unfit(reference, known.get(reference.target)))
         if isinstance(known[key].get("queries"), dict):
             yield from ((key, mistake) for mistake in queries_mistakes(known[key], known.get(_target_of(known[key]))))
+    yield from _broken(declared, existing, referring)
     for cycle in graph.cycles(referring):
         yield from _cycle(cycle, declared, referring)
+
+
+def _unfit(reference: graph.Reference, target: Written | None) -> Iterator[Mistake]:
+    """What a reference asks of its target, and that is not so."""
+    if target is None or reference.target.startswith("Variable/"):
+        return
+    if reference.transport and reference.transport not in target:
+        yield Mistake(reference.path, f"{reference.target.replace('C', 'c', 1)} has another transport",
+                      f"it must be one with the key {reference.transport}")
+    elif reference.options is not None:
+        yield from _options(reference, target)
+
+
+def _broken(declared: Mapping[str, Written], existing: Mapping[str, Written],
+            referring: Mapping[str, list[graph.Reference]]) -> Iterator[tuple[str, Mistake]]:
+    """What stays as it is fitted what is declared anew, and does not fit it any more."""
+    for key, written in existing.items():
+        if key in declared:
+            continue
+        for target in sorted({reference.target for reference in referring[key]} & declared.keys()):
+            asked = [reference for reference in referring[key] if reference.target == target]
+            queried = isinstance(written.get("queries"), dict) and _target_of(written) == target
+            now, before = (
+                [mistake for reference in asked for mistake in _unfit(reference, one)]
+                + (list(queries_mistakes(written, one)) if queried else [])
+                for one in (declared[target], existing.get(target)))
+            if now and not before:
+                kind, _, name = key.partition("/")
+                yield target, Mistake(("name",), f"{kind.lower()}/{name} does not fit it any more: "
+                                      f"{path_text(now[0].path)}: {now[0].message}", "apply that one together with it")
 
 
 def _twice(declared: Mapping[str, Written], known: Mapping[str, Written]) -> Iterator[tuple[str, Mistake]]:

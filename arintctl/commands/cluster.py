@@ -168,7 +168,7 @@ INSTANCES = Table((
     Column("ACCEPTED", lambda item: item.accepted),
     Column("PROCESSED", lambda item: item.processed),
     Column("FAILED", lambda item: item.failed),
-    Column("DEAD", lambda item: item.dead),
+    Column("DIED", lambda item: item.dead),
     Column("IN FLIGHT", lambda item: item.in_flight, roomy=True),
     Column("AWAY", lambda item: ", ".join(item.circuits)),
     Column("NODE", lambda item: item.node, wide=True),

@@ -28,13 +28,14 @@ class HttpGuide:
 
         Raises UsageError for a method that the channel does not take, or a path parameter that is missing.
         """
-        spec: HttpChannel = _chosen(channel, method.upper(), parameters or {}).spec
+        known = parameters if parameters is not None else {}  # an empty one may know them all
+        spec: HttpChannel = _chosen(channel, method.upper(), known).spec
         wanted = method.upper() or spec.methods[0]
         if wanted not in spec.methods:
             raise UsageError(f"channel {channel.name} does not take {wanted}", remedy=f"it takes "
                              f"{', '.join(spec.methods)}")
         headers, masked = _credentials(spec, secret)
-        path = _path(channel.name, spec.path, parameters or {})
+        path = _path(channel.name, spec.path, known)
         return Sample(method=wanted, url=server.rstrip("/") + path
                       + (f"?{query.removeprefix('?')}" if query else ""), headers=headers, masked=masked)
 

@@ -114,3 +114,14 @@ def test_the_commands_of_the_page_are_those_that_were_run() -> None:
     for noun_verb in {found[0] for line in lines if (found := re.match(r"arintctl channel \w+", line))}:
         _, noun, word = noun_verb.split()
         assert f'"{noun}", "{word}"' in run
+
+
+def test_a_channel_with_a_parameter_in_its_path_is_listed_and_shown(cluster: Cluster) -> None:
+    (cluster.folder / "sku").mkdir()
+    (cluster.folder / "sku/sku.py").write_text("def sku(body: dict) -> dict:\n    return body\n")
+    (cluster.folder / "sku/sku.yaml").write_text(
+        "kind: Service\nname: sku\nsource: sku.py:sku\n---\nkind: Channel\nname: sku\ndelivery: immediate\n"
+        "http: {path: '/sku/{sku}', methods: [GET]}\nto: service/sku\n")
+    cluster("apply", "sku")
+    assert "/sku/{sku}" in cluster("channel", "list")
+    assert "/sku/{sku}" in cluster("channel", "show", "sku")

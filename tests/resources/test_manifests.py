@@ -9,8 +9,8 @@ import pytest
 
 from arint.errors import NotValidError
 from arint.resources.canonical import to_yaml
-from arint.resources.kinds import Flow, Service
-from arint.resources.manifests import Declared, Text, load, load_text
+from arint.resources.kinds import Connection, Flow, Service
+from arint.resources.manifests import Declared, Text, examine, load, load_text
 from arint.resources.problems import Problem
 
 GOOD = """
@@ -80,6 +80,23 @@ def test_files_and_folders_and_the_same_file_twice(folder: Path) -> None:
     for index, document in enumerate(documents):
         (folder / f"{index}.{'yml' if index % 2 else 'yaml'}").write_text(document)
     assert len(load([folder, folder / "0.yaml", folder / "1.yml"])) == 5
+
+
+def test_what_stays_must_still_fit_what_is_declared_anew(folder: Path) -> None:
+    flow = Flow(name="orders", steps=[{"send": {"to": "connection/partner", "path": "/orders"}}])
+    http = Connection(name="partner", transport="http", spec={"url": "https://partner.example.com"})
+    text = "kind: Connection\nname: partner\nfile: {path: /srv/partner}\n"
+    (folder / "partner.yaml").write_text(text)
+    _, problems = examine([folder / "partner.yaml"], existing=[flow, http])
+    [problem] = problems
+    assert "partner.yaml:2:7: name: flow/orders does not fit it any more: steps[0]." in str(problem)
+    assert 'unknown key "path"' in str(problem)
+    renewed = "---\nkind: Flow\nname: orders\nsteps:\n  - send: {to: connection/partner, name: x.json}\n"
+    (folder / "partner.yaml").write_text(text + renewed)
+    assert not examine([folder / "partner.yaml"], existing=[flow, http])[1]
+    (folder / "partner.yaml").write_text(text.replace("/srv/partner", "/srv/other"))
+    file = Connection(name="partner", transport="file", spec={"path": "/srv/partner"})
+    assert not examine([folder / "partner.yaml"], existing=[flow, file])[1], "what did not fit before is no news"
 
 
 def test_existing_resources_may_be_referred_to(folder: Path) -> None:
