@@ -84,6 +84,8 @@ class Endpoint:
             await self.maintenance.Status(rpc.StatusRequest(), timeout=0.2)
         except grpc.aio.AioRpcError as error:
             return str(error.details() or error.code().name).rpartition("last error: ")[2]
+        except grpc.aio.UsageError:  # by who opened it, while this call waited
+            return "the connection was closed"
         return "it answers again"
 
 
