@@ -25,7 +25,7 @@ from arint.ports import free_port
 from arint.runtime.control import BusSettings
 from arint.security.ca import ensure_pki
 from bench.report import Figure, best
-from tests.servers import NatsServer
+from tests.servers import NatsServer, node_config
 
 Ask = Callable[[], Awaitable[None]]
 BODY = b"x" * 1024
@@ -40,6 +40,7 @@ def measure(runs: int) -> list[Figure]:
     with tempfile.TemporaryDirectory(prefix="arint-bench-") as folder:
         home = Home(Path(folder) / "home")
         home.make_folders()
+        home.save(node_config("n1"))
         ensure_pki(home)
         nats = NatsServer(Path(folder) / "nats", tls=True, pki=home.pki)
         nats.start()

@@ -23,7 +23,7 @@ from arint.runtime.desk import Desk
 from arint.runtime.programs import Programs
 from arint.security.ca import ensure_pki
 from tests.runtime.stand_in import StandInAgent
-from tests.servers import NatsServer
+from tests.servers import NatsServer, node_config
 
 DEADLINE = 120.0
 
@@ -92,8 +92,9 @@ async def running(manifest: str, code: str, *, fsync: bool = True) -> AsyncItera
     with tempfile.TemporaryDirectory(prefix="arint-bench-") as folder:
         root = Path(folder)
         home = Home(root / "home")
-        ensure_pki(home)
         home.make_folders()
+        home.save(node_config("n1"))  # its certificates name the node that the broker lets in
+        ensure_pki(home)
         (root / "code").mkdir()
         (root / "code" / "work.py").write_text(code)
         declared = [one.resource for one in load_text(Text("bench.yaml", manifest, root / "code"))]
