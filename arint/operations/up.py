@@ -277,7 +277,8 @@ def free_ports(home: Home, config: NodeConfig, claim: Claim) -> tuple[NodeConfig
 def _agent_process(home: Home) -> Process:
     from arint.engines.process import Process
 
-    return Process(home, AGENT, (sys.executable, "-m", "nodeagent", "--home", str(home.path)))
+    return Process(home, AGENT, (sys.executable, "-m", "nodeagent", "--home", str(home.path)),
+                   env={"MALLOC_ARENA_MAX": "2"})  # each of its threads would keep memory of its own
 
 
 async def _ready(link: Link, agent: Process, deadline: float, progress: Progress) -> AgentStatus:

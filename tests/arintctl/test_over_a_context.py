@@ -125,7 +125,7 @@ def test_what_each_role_may_not(laptop: Laptop, cluster: Cluster) -> None:
 
 def test_the_console_opens_over_a_context(laptop: Laptop) -> None:
     child = pexpect.spawn(sys.executable, ["-m", "arintctl", "--context", "viewer", "console"], env=laptop.environment,
-                          cwd=str(laptop.folder), dimensions=(30, 120), timeout=30)
+                          cwd=str(laptop.folder), dimensions=(60, 160), timeout=60)
     try:
         child.expect_exact("twice-1")
         child.send("q")

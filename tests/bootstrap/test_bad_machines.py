@@ -133,4 +133,4 @@ def test_a_command_on_all_of_them(site: Site) -> None:
     as_root = site.system.run("node", "exec", "-i", str(site.inventory), ACCEPT, "m1", "--", "id", "-u")
     assert as_root.stdout == "m1: 0\n"
     assert "no command is named" in site.system.refused("node", "exec", "-i", str(site.inventory), "m1", code=2)
-    assert "no machine 'm3'" in site.system.refused("node", "shell", "m3", "-i", str(site.inventory), code=2)
+    assert "no machine 'm9'" in site.system.refused("node", "shell", "m9", "-i", str(site.inventory), code=2)

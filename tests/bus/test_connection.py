@@ -14,12 +14,12 @@ async def test_request_and_reply_over_mutual_tls(nats_tls_server, settings):
         async def echo(request: Request) -> None:
             request.respond(request.body[::-1], {"Said": headers.decode(request.header)["Say"]})
 
-        subscription = await bus.subscribe("echo", "q", echo)
-        reply = await bus.request("echo", b"abc", headers={"Say": "ä: b"})
+        subscription = await bus.subscribe("rpc.echo", "q", echo)
+        reply = await bus.request("rpc.echo", b"abc", headers={"Say": "ä: b"})
         assert (reply.body, headers.decode(reply.header)) == (b"cba", {"Said": "ä: b"})
         await subscription.close()
         with pytest.raises(UnreachableError, match="nobody answers"):
-            await bus.request("echo", b"abc")
+            await bus.request("rpc.echo", b"abc")
 
 
 async def test_a_client_without_a_certificate_is_refused(nats_tls_server):
@@ -55,12 +55,12 @@ async def test_it_comes_back_after_a_kill_with_its_subscriptions(nats_factory, s
         async def echo(request: Request) -> None:
             request.respond(request.body)
 
-        await bus.subscribe("echo", "", echo)
+        await bus.subscribe("rpc.echo", "", echo)
         server.kill()
         await until(lambda: not bus.connected)
         server.start(wait=False)
         await bus.wait_connected(10)
-        assert (await bus.request("echo", b"again")).body == b"again"
+        assert (await bus.request("rpc.echo", b"again")).body == b"again"
         assert downs == [1] and ups == [1]
 
 
@@ -72,7 +72,7 @@ async def test_a_silent_broker_is_seen_within_ten_seconds_and_found_again(nats_f
         server.resume()
         await bus.wait_connected(10)
         with pytest.raises(UnreachableError, match="nobody"):
-            await bus.request("nothing.here")
+            await bus.request("rpc.nothing")
 
 
 async def test_a_request_under_way_fails_at_once_when_the_connection_breaks(bus, nats_server):
