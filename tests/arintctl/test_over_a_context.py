@@ -124,8 +124,9 @@ def test_what_each_role_may_not(laptop: Laptop, cluster: Cluster) -> None:
 
 
 def test_the_console_opens_over_a_context(laptop: Laptop) -> None:
-    child = pexpect.spawn(sys.executable, ["-m", "arintctl", "--context", "viewer", "console"], env=laptop.environment,
-                          cwd=str(laptop.folder), dimensions=(60, 160), timeout=60)
+    size = {"COLUMNS": "160", "LINES": "60", "TERM": "xterm-256color"}
+    child = pexpect.spawn(sys.executable, ["-m", "arintctl", "--context", "viewer", "console"],
+                          env=laptop.environment | size, cwd=str(laptop.folder), dimensions=(60, 160), timeout=60)
     try:
         child.expect_exact("twice-1")
         child.send("q")
