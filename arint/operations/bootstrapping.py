@@ -45,7 +45,8 @@ async def add_nodes(link: Link, setting: Setting) -> Outcomes:
 
 
 async def init(link: Link, setting: Setting) -> Outcomes:
-    """Make a new cluster: its first server on the first machine that shall be one, then the others.
+    """Make a new cluster: its first server on the first machine that shall be one, then the others. No command offers it
+    yet: a home cannot be founded for several servers.
 
     It goes on where it broke off. Raises ConflictError where this machine's home is that cluster.
     """
@@ -286,9 +287,9 @@ async def door_of(link: Link, hosts: Sequence[Host], machines: Machines) -> Door
     if not tried:
         raise NotFoundError(f"neither this machine's home nor a machine of the inventory is a server of {cluster}",
                             where=hosts[0].place.partition(":")[0],
-                            remedy="run it on a server, name its home with --home, or begin with arintctl cluster init")
+                            remedy="run it on a server, name its home with --home, or: arintctl up --host ADDRESS")
     raise UnreachableError(f"no server of the cluster {cluster} can be asked: {'; '.join(tried)}",
-                           remedy="arintctl cluster init makes the first one")
+                           remedy="on the first one: arintctl up --host ADDRESS")
 
 
 def _target(work: Work, wishes: Wishes, bundle: Release, recorded: dict[str, Known], *, founds: bool = False) -> Target:

@@ -1,4 +1,4 @@
-"""cluster init, add-node, upgrade, remove-node, reset, status: the machines of an inventory, over SSH."""
+"""cluster add-node, upgrade, remove-node, reset, status: the machines of an inventory, over SSH."""
 
 from __future__ import annotations
 
@@ -62,21 +62,6 @@ OUTCOMES = Table((
     Column("STEPS", lambda row: len(row.effects)),
     Column("ERROR", lambda row: row.error, long=True),
 ), name=lambda row: str(row.node), empty="no machine")
-
-
-@verb(app, "init", example="arintctl cluster init -i inventory.yaml")
-def init(session: Session, *, inventory: InventoryFile = DEFAULT, cluster: ClusterName = "", limit: Limit = None,
-         parallel: Parallel = 10, accept_new: AcceptNew = False, bundle: BundleFile = None,
-         dry_run: options.DryRun = False, yes: options.Yes = False, timeout: options.Timeout = "60s") -> None:
-    """Make a new cluster of the machines of an inventory: its first server, then the others.
-
-    It goes on where it broke off, and changes nothing where all is done.
-    """
-    from arint.operations.bootstrapping import init as operation
-
-    wishes = _wishes(dry_run=dry_run, parallel=parallel, timeout=timeout)
-    setting = _setting(inventory, cluster, None, limit, wishes, accept_new=accept_new, yes=yes, bundle=bundle)
-    _run(session, setting, operation)
 
 
 @verb(app, "add-node", example="arintctl cluster add-node n4 -i inventory.yaml")
