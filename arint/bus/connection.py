@@ -132,13 +132,15 @@ class Bus:
             last[:] = [error]
             refused |= "Authorization Violation" in str(error)
 
+        dialling = asyncio.ensure_future(self.wire.connect(
+            servers=list(settings.servers), name=self.name, tls=files.fresh(), error_cb=remember,
+            reconnected_cb=self._came_up, ping_interval=2, max_outstanding_pings=2, connect_timeout=1,
+            reconnect_time_wait=0.2, max_reconnect_attempts=-1, skip_subject_validation=True, pending_size=64 * 2**20))
         try:
-            async with asyncio.timeout(timeout):
-                await self.wire.connect(
-                    servers=list(settings.servers), name=self.name, tls=files.fresh(), error_cb=remember,
-                    reconnected_cb=self._came_up, ping_interval=2, max_outstanding_pings=2, connect_timeout=1,
-                    reconnect_time_wait=0.2, max_reconnect_attempts=-1, skip_subject_validation=True,
-                    pending_size=64 * 2**20)
+            await asyncio.wait([dialling], timeout=timeout)  # a cancellation can be lost in there
+            if not dialling.done():
+                raise TimeoutError  # noqa: TRY301 - told below
+            dialling.result()
         except (TimeoutError, OSError) as error:
             await self.close()
             if refused:
@@ -151,6 +153,8 @@ class Bus:
                         "compare the clocks (date -u), then see arintctl cluster certs list")) from error
             raise UnreachableError(f"the bus does not answer{why}", where=", ".join(settings.servers),
                                    remedy="see that nats-server runs: arintctl status") from error
+        finally:
+            dialling.cancel()
         self.wire.listen(f"{self._prefix}.*", "", self._answered)
         self._up.set()
 

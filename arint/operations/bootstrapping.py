@@ -45,8 +45,9 @@ async def add_nodes(link: Link, setting: Setting) -> Outcomes:
 
 
 async def init(link: Link, setting: Setting) -> Outcomes:
-    """Make a new cluster: its first server on the first machine that shall be one, then the others. No command offers it
-    yet: a home cannot be founded for several servers.
+    """Make a new cluster: its first server on the first machine that shall be one, then the others.
+
+    No command offers it yet: a home cannot be founded for several servers.
 
     It goes on where it broke off. Raises ConflictError where this machine's home is that cluster.
     """
