@@ -11,6 +11,8 @@ from arint.bus.connection import Bus
 from arint.errors import ConflictError, NotFoundError, UnreachableError
 
 _NANOSECONDS = 1_000_000_000
+_NO_ROOM = 10047
+"""The broker's code for a store that has no room to set aside; a stream that stands already is counted once more."""
 ACK_WAIT = 10.0
 OWNER_ACK_WAIT = 3600.0
 """Seconds until redelivery where one process holds messages for long; whoever takes over has them all brought again."""
@@ -123,8 +125,13 @@ async def ensure(bus: Bus, config: dict[str, Any], timeout: float = 10.0) -> Non
     name = config["name"]
     try:
         await api.call(bus, f"STREAM.CREATE.{name}", config, timeout)
-    except ConflictError:
-        stands = await api.call(bus, f"STREAM.INFO.{name}", timeout=timeout)
+    except (ConflictError, api.BusError) as error:
+        if isinstance(error, api.BusError) and error.code != _NO_ROOM:
+            raise
+        try:
+            stands = await api.call(bus, f"STREAM.INFO.{name}", timeout=timeout)
+        except NotFoundError:
+            raise error from None
         copies = stands["config"].get("num_replicas", 1)
         await api.call(bus, f"STREAM.UPDATE.{name}", config | {"num_replicas": copies}, timeout)
 

@@ -2,7 +2,7 @@ import pytest
 
 from arint.bus import api, lookup, streams
 from arint.bus.committer import Committer
-from arint.errors import NotFoundError
+from arint.errors import ArintError, NotFoundError
 
 
 async def test_declaring_again_updates_and_keeps_what_is_there(bus):
@@ -18,6 +18,20 @@ async def test_declaring_again_updates_and_keeps_what_is_there(bus):
     core = {"ACTIONS", "CALLS", "DEAD", "LEDGER", "MARKS", "TOPICS"}
     assert set(await streams.names(bus)) == core | {"F-orders", "F-service=price"}
     await committer.close()
+
+
+async def test_declaring_again_needs_no_room_for_what_stands_already(bus):
+    await streams.ensure_flow(bus, "orders", max_bytes=2**28)
+    size, number = 2**40, 0
+    while size >= 2**20:  # until nothing is left to be set aside
+        try:
+            await streams.ensure_flow(bus, f"f{number}", max_bytes=size)
+            number += 1
+        except ArintError:
+            size //= 2
+    await streams.ensure_flow(bus, "orders", max_bytes=2**28)
+    with pytest.raises(ArintError, match="insufficient storage"):
+        await streams.ensure_flow(bus, "another", max_bytes=2**28)
 
 
 async def test_a_consumer_is_made_once_and_deleted_once(bus):

@@ -35,7 +35,7 @@ http: {path: /kept}
 to: flow/kept
 """
 CODE = "def keep(body: dict) -> dict:\n    return body\n"
-ROOM = "4g"
+ROOM = "2g"
 
 
 def _why_not() -> str:
