@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from arint.bootstrap.effects import Account, Found, Install, Prove, Serve, Start, Switch, Upload
+from arint.bootstrap.effects import Account, Install, Prove, Serve, Start, Switch, Upload
 from arint.bootstrap.facts import SYSTEM_USER, UNIT, Facts
 from arint.bootstrap.services import STOPPING
 from arint.bootstrap.ssh import SILENT, Remote
@@ -255,12 +255,6 @@ class Machine:
         """Have it make its keys, and ask."""
         self._make_home()
         return msgspec.json.decode(self._arintctl("node", "request", given=asked), type=JoinRequest)
-
-    def found(self, effect: Found) -> Joined:
-        """Make it the first server of a new cluster."""
-        self._make_home()
-        return msgspec.json.decode(self._arintctl("node", "join", "--first", "-o", "json", given=effect.asked),
-                                   type=Joined)
 
     def join(self, document: JoinDocument) -> Joined:
         """Make it the node of the document."""

@@ -25,7 +25,6 @@ class Known(msgspec.Struct, frozen=True):
     node: str
     host: str
     state: str
-    release: str = ""
     drain: str = ""
     cordoned: bool = False
 
@@ -56,10 +55,6 @@ class Door(Protocol):
         """Remove it from the records."""
         ...
 
-    async def settle(self) -> None:
-        """Let all servers carry the bus."""
-        ...
-
 
 class OwnHome:
     """The cluster of this machine's home, which is a server."""
@@ -70,7 +65,6 @@ class OwnHome:
         self.cluster = config.cluster
         self.servers = tuple(pair for one in config.servers
                              for pair in ((one.host, one.ports.etcd_client), (one.host, one.ports.nats)))
-        self.node = config.node
         if is_loopback(config.host):
             raise NotValidError(f"the cluster {config.cluster} listens on {config.host}, where no other machine "
                                 "reaches it", where=str(link.home.path),
@@ -78,7 +72,7 @@ class OwnHome:
 
     async def nodes(self) -> dict[str, Known]:
         """What is recorded, by name."""
-        return {one.node: Known(one.node, one.host, one.state, one.release, one.drain, one.cordoned)
+        return {one.node: Known(one.node, one.host, one.state, one.drain, one.cordoned)
                 for one in await list_nodes(self._link)}
 
     async def admit(self, request: JoinRequest) -> JoinDocument:
@@ -96,9 +90,6 @@ class OwnHome:
     async def forget(self, node: str) -> None:
         """Remove it from the records."""
         await forget(self._link, node)
-
-    async def settle(self) -> None:
-        """Let all servers carry the bus."""
 
 
 class OverSsh:
@@ -134,9 +125,6 @@ class OverSsh:
     async def forget(self, node: str) -> None:
         """Remove it from the records."""
         await self._ask(self._server.ask, "node", "forget", node, "--yes")
-
-    async def settle(self) -> None:
-        """Let all servers carry the bus."""
 
     def _ask(self, call: Callable[..., T], *arguments: object) -> Awaitable[T]:
         return asyncio.get_running_loop().run_in_executor(self._pool, call, *arguments)

@@ -58,13 +58,6 @@ class Join(msgspec.Struct, frozen=True, tag="join"):
     home: str
 
 
-class Found(msgspec.Struct, frozen=True, tag="found"):
-    """Make the first server of a new cluster, with its CAs."""
-
-    asked: Asked
-    home: str
-
-
 class Serve(msgspec.Struct, frozen=True, tag="serve"):
     """Write what keeps the agent running."""
 
@@ -96,7 +89,7 @@ class Uncordon(msgspec.Struct, frozen=True, tag="uncordon"):
 
 
 class Forget(msgspec.Struct, frozen=True, tag="forget"):
-    """Remove the node from the cluster's records; a server leaves etcd and the bus too."""
+    """Remove the node from the cluster's records."""
 
     node: str
 
@@ -133,11 +126,11 @@ class Prove(msgspec.Struct, frozen=True, tag="prove"):
     timeout: float
 
 
-Effect = (Upload | Account | Install | Switch | Certify | Join | Found | Serve | Start | Prove | Drain | Uncordon
+Effect = (Upload | Account | Install | Switch | Certify | Join | Serve | Start | Prove | Drain | Uncordon
           | Forget | Stop | Clean | Uninstall | Prune)
 _PHASE: dict[type[Effect], Phase] = {
     Upload: "upload", Account: "install", Install: "install", Switch: "install", Certify: "certificates", Join: "join",
-    Found: "certificates", Serve: "join", Start: "join", Prove: "prove", Drain: "drain", Uncordon: "prove",
+    Serve: "join", Start: "join", Prove: "prove", Drain: "drain", Uncordon: "prove",
     Forget: "forget", Stop: "stop", Clean: "clean", Uninstall: "clean", Prune: "clean"}
 
 
@@ -161,8 +154,6 @@ def told(effect: Effect) -> str:  # noqa: PLR0911, PLR0912 - a line a kind
             return f"make its keys there; sign for {asked.node} ({asked.host}), and record it"
         case Join(asked=asked, home=home):
             return f"make {home} the node {asked.node} of cluster {asked.cluster}"
-        case Found(asked=asked, home=home):
-            return f"make {home} the first server, {asked.node}, of a new cluster {asked.cluster}"
         case Serve(manager=manager, file=file):
             return f"write {file} for {manager}"
         case Start(manager=manager, release=release):

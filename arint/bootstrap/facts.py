@@ -45,11 +45,6 @@ for folder in "$prefix" "$home" "$folder"; do
   [ -w "$d" ] && w=yes || w=no
   echo "disk=$folder $w $(df -Pk "$d" 2>/dev/null | { read -r _; read -r device _ _ free _; echo "$device $free"; })"
 done
-for file in /proc/net/tcp /proc/net/tcp6; do
-  [ -r "$file" ] && while read -r _ local _ state _; do
-    [ "$state" = 0A ] && echo "listens=${local##*:}"
-  done <"$file"
-done
 for file in "$prefix"/*/bundle.json; do
   [ -f "$file" ] && d=${file%/bundle.json} && case $d in */current) ;; *) echo "installed=${d##*/}";; esac
 done
@@ -103,7 +98,6 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     systemd: bool = False
     disks: dict[str, Disk] = {}
     """Of the prefix, the home, and the folder of who logs in."""
-    listening: tuple[int, ...] = ()
     installed: tuple[str, ...] = ()
     current: str = ""
     node: NodeConfig | None = None
@@ -221,7 +215,6 @@ def parse(text: str, facts: Facts, now: float) -> Facts:
         hostname=one("hostname"), machine_id=one("machine_id"), skew=skew,
         processors=_number(one("processors")), missing=tuple(found.get("missing", ())),
         systemd=bool(one("systemd")), disks=dict(filter(None, map(_disk, found.get("disk", ())))),
-        listening=tuple(sorted({_number(port, 16) for port in found.get("listens", ())})),
         installed=tuple(sorted(found.get("installed", ()))), current=one("current"), node=node,
         strange=strange, owner=one("owner"), service=one("service"), enabled=bool(one("enabled")),
         account=bool(one("account")), running=inside.partition("/")[0] if inside != runs else runs,
@@ -244,10 +237,10 @@ def _disk(text: str) -> tuple[str, Disk] | None:
     return words[0], Disk(words[1] == "yes", words[2], int(words[3]) * 1024)
 
 
-def _number(text: str, base: int = 10) -> int:
+def _number(text: str) -> int:
     """0 for what is none."""
     try:
-        return int(text, base)
+        return int(text)
     except ValueError:
         return 0
 

@@ -19,7 +19,6 @@ from arint.bootstrap.effects import (
     Drain,
     Effect,
     Forget,
-    Found,
     Install,
     Join,
     Prove,
@@ -41,7 +40,6 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     """The bundle that is installed: its id, its archive here, and where it runs."""
 
     id: str
-    version: str
     archive: str
     sha256: str
     size: int
@@ -49,7 +47,6 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     system: str
     machine: str
     glibc: str
-    etcd: str = ""
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,8 +57,6 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     release: Release
     recorded: str = ""
     """The address at which the cluster has recorded a node of this name; empty where there is none."""
-    founds: bool = False
-    """Whether it is the first server of a new cluster."""
     timeout: float = 60.0
 
     @property
@@ -77,8 +72,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         found, host = self.facts.node, self.host
         if found is None or (found.cluster, found.node, found.host) != (host.cluster, host.node, host.address):
             return False
-        return set(found.roles) == set(host.roles) and found.capacity == host.capacity and (
-            self.founds or self.recorded == host.address)
+        return set(found.roles) == set(host.roles) and found.capacity == host.capacity and self.recorded == host.address
 
     @property
     def kept(self) -> str:
@@ -106,7 +100,6 @@ class HostPlan(msgspec.Struct, frozen=True, kw_only=True):
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """A plan for several machines, as `--out` saves it."""
 
-    format: int = 1
     release: str
     hosts: tuple[HostPlan, ...]
 
@@ -118,7 +111,7 @@ def plan(target: Target) -> HostPlan:
     joined = target.joined
     if not joined:
         asked = target.asked
-        effects += [Found(asked, facts.home)] if target.founds else [Certify(asked), Join(asked, facts.home)]
+        effects += [Certify(asked), Join(asked, facts.home)]
     served = service(facts)
     if _differs(facts, served):
         effects.append(served)
@@ -165,17 +158,18 @@ def upgrade(target: Target, *, drains: bool, force: bool, waiting: float) -> Hos
     return _host_plan(target, effects)
 
 
-def removal(target: Target, *, lives: bool, is_server: bool, force: bool, waiting: float) -> HostPlan:
-    """What takes this node out of its cluster and off its machine. A server leaves while it lives; `lives`: the cluster
-    has a record of it and it takes part.
+def removal(target: Target, *, lives: bool, force: bool, waiting: float) -> HostPlan:
+    """What takes this node out of its cluster and off its machine. `lives`: the cluster has a record of it and it takes
+    part.
     """
     facts, node = target.facts, target.host.node
     effects: list[Effect] = []
-    forget = [Forget(node)] if target.recorded else []
     if lives:
         effects.append(Drain(node, waiting, force))
-    stop = [Stop(facts.home)] if facts.running or facts.service else []
-    effects += [*forget, *stop] if is_server else [*stop, *forget]
+    if facts.running or facts.service:
+        effects.append(Stop(facts.home))
+    if target.recorded:
+        effects.append(Forget(node))
     if facts.node is not None:
         effects.append(Clean(facts.home))
     return _host_plan(target, effects)

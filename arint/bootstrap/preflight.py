@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from arint.bootstrap.facts import Facts
 from arint.bootstrap.planning import Target
 from arint.errors import NotValidError
-from arint.ports import Ports
 
 LARGEST_SKEW = 5.0
 """Seconds: certificates and schedules go by the clock."""
@@ -18,8 +17,7 @@ ROOM = 512 * 2**20
 def problems(target: Target) -> list[str]:
     """All that stands in the way; empty where nothing does."""
     return [*_platform(target), *_tools(target.facts), *_room(target, target.kept or target.release.id),
-            *_clock(target.facts), *_earlier(target),
-            *_ports(target)]
+            *_clock(target.facts), *_earlier(target)]
 
 
 def of_upgrade(target: Target) -> list[str]:
@@ -95,7 +93,7 @@ def _earlier(target: Target) -> Iterator[str]:
     elif facts.node is not None and facts.node.host != host.address:
         yield (f"it is {host.node} already, under the address {facts.node.host}: keep that address, or remove the "
                f"node first (arintctl cluster remove-node {host.node})")
-    elif facts.node is not None and facts.node.is_server != host.is_server and not target.founds:
+    elif facts.node is not None and facts.node.is_server != host.is_server:
         yield "it cannot change between server and worker: remove the node, then add it again"
     if target.recorded and target.recorded != host.address:
         yield (f"the cluster has a node {host.node} already, at {target.recorded}: choose another name, or "
@@ -104,19 +102,6 @@ def _earlier(target: Target) -> Iterator[str]:
         if facts.node is None:
             yield (f"there is another installation, {other}: remove it, or let it be a node by the documents of "
                    "arintctl node request, admit, join")
-
-
-def _ports(target: Target) -> Iterator[str]:
-    """A server's ports are known to others; a worker moves to free ones by itself."""
-    facts = target.facts
-    if facts.node is not None or not target.host.is_server:
-        return
-    usual = Ports()
-    wanted = {usual.etcd_client: "etcd", usual.etcd_peer: "etcd's members", usual.nats: "the broker",
-              usual.nats_route: "the brokers among each other"}
-    taken = [f"{port} ({what})" for port, what in wanted.items() if port in facts.listening]
-    if taken:
-        yield f"somebody else listens on the ports {', '.join(taken)}: stop that program"
 
 
 def _numbers(version: str) -> tuple[int, ...]:

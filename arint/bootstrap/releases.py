@@ -52,9 +52,9 @@ def release(bundle: Path | None = None, *, cache: Path | None = None, progress: 
 def _told(bundle: Bundle) -> Release:
     manifest = bundle.manifest
     platform = manifest.platform
-    return Release(id=manifest.id, version=manifest.release, archive=bundle.path, sha256=bundle.sha256,
-                   size=bundle.size, unpacked=manifest.size, system=platform.system, machine=platform.machine,
-                   glibc=platform.glibc, etcd=manifest.etcd)
+    return Release(id=manifest.id, archive=bundle.path, sha256=bundle.sha256, size=bundle.size,
+                   unpacked=manifest.size, system=platform.system, machine=platform.machine,
+                   glibc=platform.glibc)
 
 
 def _stamp(*engines: Program) -> str:

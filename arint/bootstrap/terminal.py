@@ -70,17 +70,14 @@ def _told(data: bytes, line: Line, error: bool) -> bytes:
     return rest
 
 
-def shell(remote: Remote, words: Sequence[str] = ()) -> int:
-    """A shell (or a command) with this terminal, until it ends; its exit code. Raises UsageError without a terminal."""
+def shell(remote: Remote) -> int:
+    """A shell with this terminal, until it ends; its exit code. Raises UsageError without a terminal."""
     if not sys.stdin.isatty():
         raise UsageError("a shell needs a terminal", remedy="arintctl node exec runs a command without one")
     columns, lines = shutil.get_terminal_size()
     channel = remote.transport.open_session(timeout=15)
     channel.get_pty(os.environ.get("TERM", "xterm"), columns, lines)
-    if words:
-        channel.exec_command(remote.line(words, root=False))
-    else:
-        channel.invoke_shell()
+    channel.invoke_shell()
     with _raw(), _resizing(channel):
         _pass_on(channel)
     with suppress(Exception):

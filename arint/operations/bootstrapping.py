@@ -1,11 +1,10 @@
-"""cluster init, add-node, upgrade, remove-node, reset: the machines of an inventory, over SSH.
+"""cluster add-node, upgrade, remove-node, reset: the machines of an inventory, over SSH.
 
 The cluster is asked through this machine's home, or where that is none of its servers, over SSH through one of them.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,13 +16,13 @@ from arint.bootstrap.inventory import Host
 from arint.bootstrap.planning import HostPlan, Release, Target
 from arint.bootstrap.releases import release
 from arint.bootstrap.ssh import Remote
-from arint.errors import ArintError, ConflictError, NotFoundError, NotValidError, UnreachableError
+from arint.errors import ArintError, ConflictError, NotFoundError, UnreachableError
 from arint.operations.connect import Link
 from arint.operations.machines import Machines, Outcome, Outcomes, Tell, Tools, Wishes, Work, silent
 from arint.operations.progress import Progress
 from arint.operations.progress import silent as no_progress
 
-_NO_RELEASE = Release(id="", version="", archive="", sha256="", size=0, unpacked=0, system="", machine="", glibc="")
+_NO_RELEASE = Release(id="", archive="", sha256="", size=0, unpacked=0, system="", machine="", glibc="")
 
 
 class Setting(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,52 +43,16 @@ async def add_nodes(link: Link, setting: Setting) -> Outcomes:
         return await _add(setting, machines, await door_of(link, setting.hosts, machines))
 
 
-async def init(link: Link, setting: Setting) -> Outcomes:
-    """Make a new cluster: its first server on the first machine that shall be one, then the others.
-
-    No command offers it yet: a home cannot be founded for several servers.
-
-    It goes on where it broke off. Raises ConflictError where this machine's home is that cluster.
-    """
-    first = next((host for host in setting.hosts if host.is_server and not host.local), None)
-    if first is None:
-        raise NotValidError("no machine of the inventory has the role server", where=setting.hosts[0].place,
-                            remedy="give one the roles: [server, worker]")
-    if link.home.exists and link.config.cluster == first.cluster and link.config.is_server:
-        raise ConflictError(f"this machine's home is the cluster {first.cluster} already", where=str(link.home.path),
-                            remedy="arintctl cluster add-node adds machines to it")
-    if first not in setting.chosen:
-        raise NotValidError(f"{first.node} is the first server, and not among the machines that are meant",
-                            where=first.place, remedy="leave --limit, or name it too")
-    async with Machines(setting.tools, setting.wishes, setting.tell) as machines:
-        return await _add(setting, machines, await _standing(first, machines), first)
-
-
-async def _standing(first: Host, machines: Machines) -> Door | None:
-    """The cluster, if its first server runs already."""
-    server = await machines.reach(first)
-    node = server.facts.node
-    if node is None or node.cluster != first.cluster or not server.facts.running:
-        return None
-    door = OverSsh(server, machines.pool)
-    try:
-        await door.nodes()
-    except ArintError:
-        return None
-    return door
-
-
-async def _add(setting: Setting, machines: Machines, door: Door | None, first: Host | None = None) -> Outcomes:
+async def _add(setting: Setting, machines: Machines, door: Door) -> Outcomes:
     bundle = machines.aside(lambda: release(setting.bundle, progress=setting.progress))
-    recorded = await door.nodes() if door is not None else {}
+    recorded = await door.nodes()
     works = [Work(host) for host in setting.chosen]
-    one_by_one = asyncio.Lock()
 
     async def look(work: Work) -> None:
         await machines.meet(work)
-        target = _target(work, setting.wishes, await bundle, recorded, founds=work.host == first)
+        target = _target(work, setting.wishes, await bundle, recorded)
         problems = preflight.problems(target)
-        if door is not None and not target.joined:
+        if not target.joined:
             remote, servers = work.machine.remote, door.servers
             problems += await machines.aside(lambda: _unreachable(remote, servers))
         preflight.refuse(work.host.node, problems)
@@ -98,37 +61,12 @@ async def _add(setting: Setting, machines: Machines, door: Door | None, first: H
         work.plan = planning.plan(target)
         _say_plan(machines, work)
 
-    async def carry_out(work: Work) -> None:
-        if work.host.is_server and work.plan is not None and work.plan.changes:
-            async with one_by_one:  # a server becomes a voter before the next one comes
-                await machines.carry_out(work, door)
-        else:
-            await machines.carry_out(work, door)
-
     await machines.each(works, look)
     whole, go_on = machines.agreed(works, (await bundle).id)
     if not go_on:
         return Outcomes(tuple(work.outcome("planned") for work in works), whole)
-    if first is not None and door is None:
-        door = await _begun(machines, works, first)
-    await machines.each([work for work in works if door is not None], carry_out)
-    if door is not None and any(work.host.is_server and not work.error for work in works) and any(
-            host.is_server for host in setting.hosts[1:]):
-        await door.settle()
+    await machines.each(works, lambda work: machines.carry_out(work, door))
     return Outcomes(tuple(work.outcome() for work in works), whole)
-
-
-async def _begun(machines: Machines, works: Sequence[Work], first: Host) -> Door | None:
-    """The new cluster, once its first server stands; without one the others cannot go on."""
-    founder = next(work for work in works if work.host == first)
-    await machines.each([founder], lambda work: machines.carry_out(work, None))
-    if founder.error is None:
-        return OverSsh(await machines.reach(first), machines.pool)
-    for work in works:
-        if work.error is None:
-            work.error = ArintError(f"the first server, {first.node}, does not stand", where=work.host.node,
-                                    remedy="mend that, and run the same again")
-    return None
 
 
 async def upgrade(link: Link, setting: Setting, *, drains: bool = True) -> Outcomes:
@@ -190,9 +128,8 @@ async def remove_nodes(link: Link, setting: Setting) -> Outcomes:
                 raise ConflictError(f"that machine is node {node.node} of cluster {node.cluster}",
                                     where=work.host.node, remedy="correct the inventory")
             target = _target(work, setting.wishes, _NO_RELEASE, recorded)
-            is_server = node.is_server if node is not None else work.host.is_server
             work.did, work.plan = "removed", planning.removal(
-                target, lives=known is not None and known.state != "away", is_server=is_server,
+                target, lives=known is not None and known.state != "away",
                 force=setting.wishes.force, waiting=setting.wishes.waiting)
             _say_plan(machines, work)
 
@@ -293,9 +230,9 @@ async def door_of(link: Link, hosts: Sequence[Host], machines: Machines) -> Door
                            remedy="on the first one: arintctl up --host ADDRESS")
 
 
-def _target(work: Work, wishes: Wishes, bundle: Release, recorded: dict[str, Known], *, founds: bool = False) -> Target:
+def _target(work: Work, wishes: Wishes, bundle: Release, recorded: dict[str, Known]) -> Target:
     known = recorded.get(work.host.node)
-    return Target(host=work.host, facts=work.machine.facts, release=bundle, founds=founds, timeout=wishes.timeout,
+    return Target(host=work.host, facts=work.machine.facts, release=bundle, timeout=wishes.timeout,
                   recorded=known.host if known is not None else "")
 
 

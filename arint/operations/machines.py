@@ -26,7 +26,6 @@ from arint.bootstrap.effects import (
     Drain,
     Effect,
     Forget,
-    Found,
     Install,
     Join,
     Phase,
@@ -279,7 +278,7 @@ async def _ask(door: Door, effect: Drain | Uncordon | Forget) -> None:
             await door.forget(node)
 
 
-def _do(machine: Machine, effect: Effect, documents: list[JoinDocument]) -> None:  # noqa: PLR0912 - a line a kind
+def _do(machine: Machine, effect: Effect, documents: list[JoinDocument]) -> None:
     """What is done on the machine."""
     match effect:
         case Upload():
@@ -290,8 +289,6 @@ def _do(machine: Machine, effect: Effect, documents: list[JoinDocument]) -> None
             machine.install(effect)
         case Switch():
             machine.switch(effect)
-        case Found():
-            machine.found(effect)
         case Join():
             machine.join(documents[-1])
         case Serve():

@@ -20,8 +20,8 @@ from arint.home import NodeConfig
 from arint.operations.machines import refuse_other
 from arint.ports import Ports
 
-RELEASE = Release(id="1.0-abc", version="1.0", archive="/c/b.tar.gz", sha256="0" * 64, size=10**8, unpacked=3 * 10**8,
-                  system="linux", machine="x86_64", glibc="2.36", etcd="3.5.16")
+RELEASE = Release(id="1.0-abc", archive="/c/b.tar.gz", sha256="0" * 64, size=10**8, unpacked=3 * 10**8,
+                  system="linux", machine="x86_64", glibc="2.36")
 HOST = Host(cluster="local", node="n2", host="192.0.2.2", address="192.0.2.2")
 ROOM = {folder: Disk(True, "/dev/a", 2**34) for folder in ("/opt/arint", "/var/lib/arint", "/root")}
 BARE = Facts(user="root", root=True, sudo=False, folder="/root", prefix="/opt/arint", home="/var/lib/arint",
@@ -46,7 +46,7 @@ def after(effects: tuple[Effect, ...], facts: Facts, host: Host = HOST) -> Facts
                 facts = msgspec.structs.replace(facts, installed=(*facts.installed, RELEASE.id))
             case "Switch":
                 facts = msgspec.structs.replace(facts, current=RELEASE.id)
-            case "Join" | "Found":
+            case "Join":
                 node = NodeConfig(version="1.0", cluster=host.cluster, node=host.node, host=host.address, ports=Ports(),
                                   created=1.0, roles=host.roles, capacity=host.capacity)
                 facts = msgspec.structs.replace(facts, node=node)
@@ -72,8 +72,6 @@ def test_a_bare_machine_goes_through_all_of_it() -> None:
     plan = planning.plan(target())
     assert names(plan) == ["Upload", "Account", "Install", "Switch", "Certify", "Join", "Serve", "Start", "Prove"]
     assert all(told(effect) for effect in plan.effects)
-    first = planning.plan(target(founds=True))
-    assert "Found" in names(first) and "Certify" not in names(first)
 
 
 @given(st.integers(0, 9), st.booleans(), st.booleans())
@@ -109,14 +107,12 @@ def test_what_an_upgrade_removes_is_older_than_the_one_before() -> None:
     assert told(prune) == "remove from /opt/arint every release but 1.0-abc, 0.9"
 
 
-def test_a_server_leaves_while_it_lives_and_a_worker_after_it_stopped() -> None:
+def test_a_node_is_forgotten_once_it_has_stopped() -> None:
     facts = after(planning.plan(target()).effects, BARE)
     there = target(facts, recorded=HOST.address)
-    worker = planning.removal(there, lives=True, is_server=False, force=False, waiting=60)
+    worker = planning.removal(there, lives=True, force=False, waiting=60)
     assert names(worker) == ["Drain", "Stop", "Forget", "Clean"]
-    server = planning.removal(there, lives=True, is_server=True, force=False, waiting=60)
-    assert names(server) == ["Drain", "Forget", "Stop", "Clean"]
-    gone = planning.removal(target(after(worker.effects, facts)), lives=False, is_server=False, force=False, waiting=60)
+    gone = planning.removal(target(after(worker.effects, facts)), lives=False, force=False, waiting=60)
     assert gone.changes == ()
     bare = planning.reset(there)
     assert names(bare) == ["Stop", "Clean", "Uninstall"]
@@ -170,7 +166,6 @@ processors=2
 missing=runuser
 disk=/opt/arint yes /dev/a 1000
 disk=broken
-listens=1F90
 installed=1.0-abc
 current=1.0-abc
 node={"version": "1.0", "cluster": "c", "node": "n", "ports": {}, "created": 1}
@@ -178,13 +173,13 @@ runs=/opt/arint/1.0-abc/python/bin/python3.11
 other=/usr/bin/arintctl
 nonsense
 """, BARE, 1000.0)
-    assert (facts.system, facts.glibc, facts.skew, facts.listening) == ("linux", "2.36", 100.0, (8080,))
+    assert (facts.system, facts.glibc, facts.skew) == ("linux", "2.36", 100.0)
     assert facts.disks["/opt/arint"] == Disk(True, "/dev/a", 1_024_000) and facts.missing == ("runuser",)
     assert facts.running == facts.current == "1.0-abc" and facts.node is not None and facts.node.cluster == "c"
     assert "cannot be read" in parse('now=1\nnode={"a', BARE, 0).strange
 
 
-KEYS = ("processors", "listens", "disk", "node", "glibc", "runs", "installed", "service", "held", "other")
+KEYS = ("processors", "disk", "node", "glibc", "runs", "installed", "service", "held", "other")
 
 
 @given(st.lists(st.tuples(st.sampled_from(KEYS), st.text(max_size=40))))
