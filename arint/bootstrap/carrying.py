@@ -99,7 +99,7 @@ for folder in "$prefix"/* "$prefix"/.half-*; do
   name=${folder##*/}
   case $name in
     .half-*) [ -d "$folder" ] || continue;;
-    *) [ -L "$folder" ] || [ -f "$folder/bundle.json" ] || continue;;
+    *) if [ -L "$folder" ]; then [ "$name" = current ]; else [ -f "$folder/bundle.json" ]; fi || continue;;
   esac
   for kept in "$@"; do [ "$name" = "$kept" ] && continue 2; done
   rm -rf --one-file-system "$folder"

@@ -31,6 +31,9 @@ _LABEL_KEY = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _ADDRESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:_-]{0,252}")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@\\-]{0,63}")
 _FOLDER = re.compile(r"/[A-Za-z0-9._/-]*[A-Za-z0-9._-]")
+_SYSTEM = frozenset({"bin", "boot", "dev", "etc", "home", "lib", "lib32", "lib64", "libx32", "media", "mnt", "opt", "proc",
+                     "root", "run", "sbin", "srv", "sys", "tmp", "usr", "var"})
+"""Folders at the root that belong to the system, as they are: ours may be below them."""
 LARGEST_CLUSTER = 1_000
 
 
@@ -274,8 +277,10 @@ def _settings_mistakes(settings: Settings, path: tuple[str, ...]) -> Iterator[Mi
             yield Mistake((*path, field), "where is it read from?", "{env: NAME} or {file: PATH}, one of them")
     for field in ("prefix", "home"):
         folder = getattr(settings, field)
-        if folder is not None and (not _FOLDER.fullmatch(folder) or ".." in folder.split("/")):
+        if folder is not None and (not _FOLDER.fullmatch(folder) or {".", ".."} & set(folder.split("/"))):
             yield Mistake((*path, field), f"{folder!r} is no folder", "an absolute path of letters, digits, . _ -")
+        elif folder is not None and folder.strip("/") in _SYSTEM:
+            yield Mistake((*path, field), f"{folder} belongs to the system", f"a folder of its own: {folder}/arint")
     yield from _wish_mistakes(settings, path)
     for index, hop in enumerate(hops(settings.jump)):
         if hop_parts(hop) is None:

@@ -93,6 +93,14 @@ def test_a_password_that_stands_there_is_not_repeated() -> None:
         assert "no password stands in an inventory" in found[0] and "hunter2" not in "".join(found)
 
 
+@pytest.mark.parametrize(("folder", "words"), [
+    ("/opt", "belongs to the system"), ("//usr", "belongs to the system"), ("/root", "belongs to the system"),
+    ("/", "is no folder"), ("/opt/.", "is no folder"), ("/opt/./x", "is no folder"), ("/opt/../etc", "is no folder")])
+def test_folders_that_are_not_for_arint(folder: str, words: str) -> None:
+    for key in ("prefix", "home"):
+        assert words in problems(f"clusters: {{c: {{nodes: {{a: {{host: x, {key}: {folder}}}}}}}}}")[0]
+
+
 def test_which_cluster() -> None:
     two = parse("clusters: {a: {nodes: {x: {host: h}}}, b: {nodes: {y: {host: i}}}}", "i")
     assert [host.node for host in two.cluster("b")] == ["y"]
