@@ -17,7 +17,7 @@ ROOM = 512 * 2**20
 def problems(target: Target) -> list[str]:
     """All that stands in the way; empty where nothing does."""
     return [*_platform(target), *_tools(target.facts), *_room(target, target.kept or target.release.id),
-            *_clock(target.facts), *_earlier(target)]
+            *_clock(target.facts), *_earlier(target), *_roles(target)]
 
 
 def of_upgrade(target: Target) -> list[str]:
@@ -102,6 +102,11 @@ def _earlier(target: Target) -> Iterator[str]:
         if facts.node is None:
             yield (f"there is another installation, {other}: remove it, or let it be a node by the documents of "
                    "arintctl node request, admit, join")
+
+
+def _roles(target: Target) -> Iterator[str]:
+    if target.host.is_server and target.facts.node is None:
+        yield "a server cannot join a cluster that runs yet: give it the roles: [worker]"
 
 
 def _numbers(version: str) -> tuple[int, ...]:

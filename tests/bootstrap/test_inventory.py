@@ -21,10 +21,10 @@ def problems(text: str) -> list[str]:
     return [str(problem) for problem in caught.value.problems]
 
 
-def test_the_example_at_the_root_is_three_servers() -> None:
+def test_the_example_at_the_root_is_three_workers() -> None:
     hosts = load(ROOT / "inventory.yaml").cluster()
     assert [host.node for host in hosts] == ["n1", "n2", "n3"]
-    assert all(host.is_server and host.user == "root" and host.labels["lan"] == "office" for host in hosts)
+    assert all(host.roles == ("worker",) and host.user == "root" and host.labels["lan"] == "office" for host in hosts)
     assert hosts[2].capacity == Capacity(cpu=2, memory=4 * 2**30)
     assert hosts[2].labels == {"lan": "office", "rack": "b", "zone": "b"}
 

@@ -157,6 +157,14 @@ def test_a_machine_of_another_cluster_or_address() -> None:
     assert "under the address 10.0.0.2" in preflight.problems(target(facts))[0]
 
 
+def test_a_machine_that_is_to_become_a_server_is_refused_and_one_that_is_is_not() -> None:
+    server = msgspec.structs.replace(HOST, roles=("server", "worker"))
+    found = preflight.problems(target(host=server))
+    assert found == ["a server cannot join a cluster that runs yet: give it the roles: [worker]"]
+    facts = after(planning.plan(target(host=server)).effects, BARE, server)
+    assert preflight.problems(target(facts, server, recorded=HOST.address)) == []
+
+
 def test_what_the_script_prints_becomes_facts() -> None:
     facts = parse("""system=Linux
 machine=x86_64
