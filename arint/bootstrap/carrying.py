@@ -113,7 +113,8 @@ home=$1 seconds=$2
 file=$home/run/supervisord.pid
 if [ -f "$file" ]; then
   pid=$(cat "$file")
-  case $(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null) in *"$home/supervisor.conf"*) kill -TERM "$pid";; esac
+  # a number that another process has by now is not waited for
+  case $(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null) in *"$home/supervisor.conf"*) kill -TERM "$pid";; *) pid=;; esac
 fi
 for found in $(grep -l -s -F nodeagent /proc/[0-9]*/cmdline); do
   words=$(tr '\0' ' ' <"$found" 2>/dev/null)
@@ -338,7 +339,7 @@ class Machine:
 
     @property
     def _lock_file(self) -> str:
-        return "/run/lock/arint-bootstrap" if self.facts.root else posixpath.join(
+        return "/run/arint-bootstrap.lock" if self.facts.root else posixpath.join(
             self.facts.folder, ".cache/arint-bootstrap.lock")
 
     def _script(self, script: str, *arguments: str, what: str, timeout: float = 60.0) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import time
 from pathlib import Path
 
 from arint.bootstrap import carrying
@@ -35,3 +37,11 @@ def test_only_releases_are_uninstalled_from_a_folder_that_holds_more(tmp_path: P
     assert shell(carrying._UNINSTALL, str(prefix)).returncode == 0
     assert {one.name for one in prefix.iterdir()} == {"theirs", "file", "folder"}
     assert (other / "bundle.json").exists()
+
+
+def test_a_pid_file_whose_process_is_another_by_now_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/supervisord.pid").write_text(f"{os.getpid()}\n")
+    begun = time.monotonic()
+    assert shell(carrying._STOP, str(tmp_path), "30").returncode == 0
+    assert time.monotonic() < begun + 20
