@@ -31,8 +31,8 @@ _LABEL_KEY = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _ADDRESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:_-]{0,252}")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@\\-]{0,63}")
 _FOLDER = re.compile(r"/[A-Za-z0-9._/-]*[A-Za-z0-9._-]")
-_SYSTEM = frozenset({"bin", "boot", "dev", "etc", "home", "lib", "lib32", "lib64", "libx32", "media", "mnt", "opt", "proc",
-                     "root", "run", "sbin", "srv", "sys", "tmp", "usr", "var"})
+_SYSTEM = frozenset({"bin", "boot", "dev", "etc", "home", "lib", "lib32", "lib64", "libx32", "media", "mnt", "opt",
+                     "proc", "root", "run", "sbin", "srv", "sys", "tmp", "usr", "var"})
 """Folders at the root that belong to the system, as they are: ours may be below them."""
 LARGEST_CLUSTER = 1_000
 

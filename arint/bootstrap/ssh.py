@@ -29,6 +29,9 @@ CONNECT = 15.0
 COMMAND = 60.0
 SILENT = 20.0
 """Seconds without an answer of the other side's kernel, after which a connection has ended."""
+SIGNALLED = 255
+"""The exit code of a command that a signal has ended, as `ssh` has it."""
+_SETTLING = 2.0
 LARGEST_OUTPUT = 8 * 2**20
 _PART = 2**15
 _BREAK = (EOFError, ConnectionError, OSError)
@@ -104,7 +107,7 @@ class Remote:
         try:
             out = _whole(channel, deadline)
             reader.join(max(0.0, deadline - time.monotonic()))
-            code = _code(channel, deadline)
+            code = self.code_of(channel, deadline - time.monotonic())
         except TimeoutError:
             raise TimedOutError(f"`{words[0]}` did not end within {timeout:g} seconds", where=self.host.node,
                                 remedy="look at that machine, then run the same again") from None
@@ -112,9 +115,22 @@ class Remote:
             raise _ended(self.host) from None
         finally:
             channel.close()
-        if code < 0:
-            raise _ended(self.host)
         return Done(code, out.decode(errors="replace"), b"".join(error).decode(errors="replace"))
+
+    def code_of(self, channel: Channel, wait: float) -> int:
+        """The exit code of a command whose output has ended, after `wait` seconds at most.
+
+        Raises UnreachableError (the connection broke), TimeoutError.
+        """
+        if not channel.status_event.wait(max(0.0, wait)):
+            raise TimeoutError
+        code = channel.recv_exit_status()
+        if code >= 0:
+            return code
+        transport = channel.get_transport()  # its channels end a moment before it does
+        if transport is None or not transport.is_active() or _has_ended(transport):
+            raise _ended(self.host)
+        return SIGNALLED
 
     def must(self, words: Sequence[str], what: str, **options: Any) -> str:
         """What the command printed. Raises ArintError with its last words where it failed."""
@@ -321,10 +337,9 @@ def _whole(channel: Channel, deadline: float) -> bytes:
         parts.append(part)
 
 
-def _code(channel: Channel, deadline: float) -> int:
-    if not channel.status_event.wait(max(0.0, deadline - time.monotonic())):
-        raise TimeoutError
-    return channel.recv_exit_status()
+def _has_ended(transport: Transport) -> bool:
+    transport.join(_SETTLING)
+    return not transport.is_active()
 
 
 def _drain(channel: Channel, into: list[bytes]) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from arint.bootstrap.ssh import Remote
+from arint.bootstrap.ssh import SIGNALLED, Remote
 from arint.errors import TimedOutError, UsageError
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _PART = 2**15
 _LONGEST_LINE = 2**16
+_ENDING = 5.0
+"""Seconds from the end of the output to the exit code."""
 Line = Callable[[str, bool], None]
 """A line, and whether it came on stderr."""
 
@@ -48,7 +50,7 @@ def stream(remote: Remote, words: Sequence[str], line: Line, *, root: bool, time
         for error, rest in rests.items():
             if rest:
                 line(rest.decode(errors="replace"), error)
-        return channel.recv_exit_status()
+        return remote.code_of(channel, _ENDING)
     finally:
         channel.close()
 
@@ -71,18 +73,25 @@ def _told(data: bytes, line: Line, error: bool) -> bytes:
 
 
 def shell(remote: Remote) -> int:
-    """A shell with this terminal, until it ends; its exit code. Raises UsageError without a terminal."""
+    """A shell with this terminal, until it ends; its exit code.
+
+    Raises UsageError without a terminal, UnreachableError where the connection broke.
+    """
     if not sys.stdin.isatty():
         raise UsageError("a shell needs a terminal", remedy="arintctl node exec runs a command without one")
     columns, lines = shutil.get_terminal_size()
     channel = remote.transport.open_session(timeout=15)
     channel.get_pty(os.environ.get("TERM", "xterm"), columns, lines)
     channel.invoke_shell()
-    with _raw(), _resizing(channel):
-        _pass_on(channel)
-    with suppress(Exception):
-        channel.close()
-    return max(0, channel.recv_exit_status()) if channel.exit_status_ready() else 0
+    try:
+        with _raw(), _resizing(channel), suppress(OSError):  # what broke is told by code_of
+            _pass_on(channel)
+        return remote.code_of(channel, _ENDING)
+    except TimeoutError:
+        return SIGNALLED
+    finally:
+        with suppress(Exception):
+            channel.close()
 
 
 def _pass_on(channel: Channel) -> None:

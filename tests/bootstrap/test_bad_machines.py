@@ -132,5 +132,11 @@ def test_a_command_on_all_of_them(site: Site) -> None:
     site.write("user: ops, password: {env: LAB_PASSWORD}, sudo_password: {env: LAB_PASSWORD}")
     as_root = site.system.run("node", "exec", "-i", str(site.inventory), ACCEPT, "m1", "--", "id", "-u")
     assert as_root.stdout == "m1: 0\n"
+    site.write()
+    killed = site.system.run("node", "exec", "-i", str(site.inventory), ACCEPT, "m1", "--", "sh", "-c", "kill -9 $$")
+    assert killed.returncode == 255 and killed.stderr == ""
+    broken = site.system.run("node", "exec", "-i", str(site.inventory), ACCEPT, "m1", "m2", "--", "sh", "-c",
+                             'test "$(hostname)" = m2 || { kill -9 "$PPID"; sleep 5; }')
+    assert broken.returncode == 6 and "m1: m1: the connection broke off" in broken.stderr, broken
     assert "no command is named" in site.system.refused("node", "exec", "-i", str(site.inventory), "m1", code=2)
     assert "no machine 'm9'" in site.system.refused("node", "shell", "m9", "-i", str(site.inventory), code=2)
