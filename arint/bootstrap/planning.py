@@ -135,11 +135,15 @@ def _installation(target: Target, release: str) -> list[Effect]:
     return effects
 
 
-def upgrade(target: Target, *, drains: bool, force: bool, waiting: float) -> HostPlan:
+def upgrade(target: Target, *, drains: bool, force: bool, waiting: float, cordoned: bool = False,
+            drained: bool = False) -> HostPlan:
     """What brings this node to the release: installed beside, then switched while nothing runs there.
 
     `waiting` is how long a drain may take, in seconds. `drains`: whether it is drained, and given instances again.
+    What is `cordoned` and not `drained` was cordoned by somebody, and stays so; a drain, also one of a run that broke
+    off, ends with the upgrade.
     """
+    drains = drains and (drained or not cordoned)
     facts, release, node = target.facts, target.release.id, target.host.node
     effects = _installation(target, release)
     served = service(facts)
@@ -154,7 +158,7 @@ def upgrade(target: Target, *, drains: bool, force: bool, waiting: float) -> Hos
         if set(facts.installed) - set(kept):
             effects.append(Prune(facts.prefix, kept))
     else:
-        effects = [*effects, Prove(node, target.timeout)]
+        effects = [*effects, Prove(node, target.timeout), *([Uncordon(node)] if drains and drained else [])]
     return _host_plan(target, effects)
 
 

@@ -88,9 +88,9 @@ async def upgrade(link: Link, setting: Setting, *, drains: bool = True) -> Outco
                 raise NotFoundError("it is no node of the cluster", where=work.host.node,
                                     remedy=f"arintctl cluster add-node {work.host.node}")
             preflight.refuse(work.host.node, preflight.of_upgrade(target))
-            keeps = not drains or known.cordoned or bool(known.drain)
-            work.did, work.plan = "upgraded", planning.upgrade(target, drains=not keeps, force=setting.wishes.force,
-                                                               waiting=setting.wishes.waiting)
+            work.did, work.plan = "upgraded", planning.upgrade(
+                target, drains=drains, cordoned=known.cordoned, drained=bool(known.drain), force=setting.wishes.force,
+                waiting=setting.wishes.waiting)
             _say_plan(machines, work)
 
         await machines.each(works, look)

@@ -100,6 +100,38 @@ def test_a_node_that_runs_another_release_keeps_it_until_it_is_upgraded() -> Non
     assert again.changes == ()
 
 
+@given(st.integers(0, 9), st.booleans(), st.booleans(), st.booleans())
+def test_an_upgrade_that_broke_off_anywhere_ends_with_instances_as_before(done: int, drains: bool, cordoned: bool,
+                                                                         systemd: bool) -> None:
+    facts = msgspec.structs.replace(after(planning.plan(target(msgspec.structs.replace(BARE, systemd=systemd))).effects,
+                                          msgspec.structs.replace(BARE, systemd=systemd)),
+                                    installed=("0.9",), current="0.9", running="0.9")
+    state = {"cordoned": cordoned, "drained": False}
+
+    def planned() -> HostPlan:
+        return planning.upgrade(target(facts, recorded=HOST.address), drains=drains, force=False, waiting=60, **state)
+
+    def carry_out(effects: tuple[Effect, ...]) -> None:
+        nonlocal facts
+        for effect in effects:
+            facts = after((effect,), facts)
+            match type(effect).__name__:
+                case "Drain":
+                    state.update(cordoned=True, drained=True)
+                case "Uncordon":
+                    state.update(cordoned=False, drained=False)
+                case "Start":
+                    assert not drains or cordoned or state["drained"], "started while instances may run there"
+                case _:
+                    pass
+
+    plan = planned()
+    carry_out(plan.effects[:min(done, len(plan.effects))])
+    carry_out(planned().effects)
+    assert state == {"cordoned": cordoned, "drained": False}
+    assert facts.running == RELEASE.id and planned().changes == ()
+
+
 def test_what_an_upgrade_removes_is_older_than_the_one_before() -> None:
     facts = msgspec.structs.replace(after(planning.plan(target()).effects, BARE), running="0.9", current="0.9",
                                     installed=("0.8", "0.9"))
