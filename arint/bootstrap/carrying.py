@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -25,6 +25,7 @@ from arint.operations.membership import Asked, JoinDocument, Joined, JoinRequest
 if TYPE_CHECKING:
     from paramiko import Channel, SFTPClient
 
+T = TypeVar("T")
 _PART = 2**18
 _UNPACKING = 300.0
 _STARTING = 30.0
@@ -191,10 +192,9 @@ class Machine:
 
     def upload(self, effect: Upload) -> None:
         """Send the archive; what lies there of an earlier attempt is gone on with. Raises ArintError."""
-        client = self._remote.transport.open_sftp_client()
-        if client is None:
-            raise ArintError("it has no SFTP", where=self.name,
-                             remedy="switch on `Subsystem sftp internal-sftp` in its sshd_config")
+        import paramiko
+
+        client = self._sftp()
         channel = client.get_channel()
         if channel is not None:
             channel.settimeout(2 * SILENT)
@@ -202,7 +202,7 @@ class Machine:
             self._remote.must(["mkdir", "-p", posixpath.dirname(effect.to)], "making the folder for the archive")
             if not self._is(effect.to, effect.sha256):
                 self._send(client, effect)
-        except (EOFError, OSError) as error:
+        except (EOFError, OSError, paramiko.SSHException, paramiko.SFTPError) as error:
             if not self._remote.is_open or isinstance(error, EOFError | ConnectionError | TimeoutError):
                 raise UnreachableError("the connection broke off while the archive was sent", where=self.name,
                                        remedy="run the same again: it goes on where it was") from None
@@ -211,6 +211,18 @@ class Machine:
         finally:
             with suppress(Exception):
                 client.close()
+
+    def _sftp(self) -> SFTPClient:
+        import paramiko
+
+        transport, client = self._remote.transport, None
+        with suppress(paramiko.SSHException, paramiko.SFTPError, EOFError, OSError):
+            client = transport.open_sftp_client()
+        if client is None:
+            self._remote.transport  # noqa: B018 - raises where the connection broke
+            raise ArintError("it has no SFTP", where=self.name,
+                             remedy="switch on `Subsystem sftp internal-sftp` in its sshd_config")
+        return client
 
     def _send(self, client: SFTPClient, effect: Upload) -> None:
         part = f"{effect.to}.{effect.sha256[:16]}.part"
@@ -255,15 +267,15 @@ class Machine:
     def request(self, asked: Asked) -> JoinRequest:
         """Have it make its keys, and ask."""
         self._make_home()
-        return msgspec.json.decode(self._arintctl("node", "request", given=asked), type=JoinRequest)
+        return decoded(self._arintctl("node", "request", given=asked), JoinRequest, self.name)
 
     def join(self, document: JoinDocument) -> Joined:
         """Make it the node of the document."""
-        return msgspec.json.decode(self._arintctl("node", "join", "-o", "json", given=document), type=Joined)
+        return decoded(self._arintctl("node", "join", "-o", "json", given=document), Joined, self.name)
 
     def admit(self, request: JoinRequest) -> JoinDocument:
         """Where this machine is a server: have it admit another."""
-        return msgspec.json.decode(self._arintctl("node", "admit", given=request), type=JoinDocument)
+        return decoded(self._arintctl("node", "admit", given=request), JoinDocument, self.name)
 
     def ask(self, *words: str, timeout: float = 60.0) -> bytes:
         """What arintctl prints there. Raises what it says."""
@@ -347,6 +359,15 @@ class Machine:
         alone = ["flock", "-o", "-w", f"{timeout:g}", f"{self._lock_file}.work"]
         return self._remote.must([*alone, "sh", "-c", script, "arint", *arguments], what, root=True,
                                  timeout=timeout + _STARTING)
+
+
+def decoded(printed: bytes, kind: type[T], where: str) -> T:
+    """What arintctl on another machine printed. Raises ArintError."""
+    try:
+        return msgspec.json.decode(printed, type=kind)
+    except msgspec.MsgspecError as error:
+        raise ArintError(f"what arintctl printed there cannot be read: {error}", where=where,
+                         remedy="is its release another one, or does something in its shell's profile print?") from None
 
 
 def refused(code: int, text: str, where: str) -> ArintError:

@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-from arint.bootstrap.carrying import Machine
+from arint.bootstrap.carrying import Machine, decoded
 from arint.errors import NotValidError
 from arint.operations.connect import Link
 from arint.operations.membership import JoinDocument, JoinRequest, admit, forget
@@ -107,7 +107,7 @@ class OverSsh:
     async def nodes(self) -> dict[str, Known]:
         """What is recorded, by name."""
         found = await self._ask(self._server.ask, "node", "list", "-o", "json")
-        return {one.node: one for one in msgspec.json.decode(found, type=list[Known])}
+        return {one.node: one for one in decoded(found, list[Known], self._server.name)}
 
     async def admit(self, request: JoinRequest) -> JoinDocument:
         """Sign for a node, and record it."""

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from arint.errors import DeniedError
+from arint.errors import DeniedError, NotValidError
 
 if TYPE_CHECKING:
     from paramiko import HostKeys, PKey, SSHClient
@@ -57,11 +56,12 @@ class KnownHosts:
         self._lock = threading.Lock()
 
     def prepare(self, client: SSHClient, more: str = "") -> None:
-        """Give a client the known keys, and the question about others."""
+        """Give a client the known keys, and the question about others. Raises NotValidError: a file cannot be read."""
         import paramiko
 
         for file in self._files(more):
-            client.load_system_host_keys(str(file))
+            with _readable(file):
+                client.load_system_host_keys(str(file))
         known = self
 
         class Ask(paramiko.MissingHostKeyPolicy):
@@ -75,7 +75,7 @@ class KnownHosts:
         with self._lock:
             if self._remembered(name, key):
                 return
-            seen = Seen(name, key.get_name(), fingerprint(key))
+            seen = Seen(name, key.get_name(), key.fingerprint)
             if not self._trust(seen):
                 raise DeniedError(f"its host key is not known: {seen.kind} {seen.fingerprint}", where=name,
                                   remedy="compare it with `ssh-keygen -lf` on that machine, then accept it when "
@@ -86,7 +86,7 @@ class KnownHosts:
         """The error for a machine that shows another key than the known one."""
         file = next((one for one in self._files(more) if _holds(one, name)), self._own)
         return DeniedError(
-            f"ITS HOST KEY HAS CHANGED: it shows {key.get_name()} {fingerprint(key)}, which is not the known one; it "
+            f"ITS HOST KEY HAS CHANGED: it shows {key.get_name()} {key.fingerprint}, which is not the known one; it "
             "may be another machine that answers in its place", where=name,
             remedy=f"if it was installed anew: ssh-keygen -R '{name}' -f {file}")
 
@@ -110,15 +110,26 @@ class KnownHosts:
             os.close(descriptor)
 
 
-def fingerprint(key: PKey) -> str:
-    """As OpenSSH prints it."""
-    return "SHA256:" + base64.b64encode(hashlib.sha256(key.asbytes()).digest()).decode().rstrip("=")
-
-
 def _keys(file: Path) -> HostKeys | None:
     from paramiko import HostKeys
 
-    return HostKeys(str(file)) if file.is_file() else None
+    with _readable(file):
+        return HostKeys(str(file)) if file.is_file() else None
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    """Raises NotValidError that names the file."""
+    from paramiko.hostkeys import InvalidHostKey
+
+    try:
+        yield
+    except InvalidHostKey as error:
+        raise NotValidError(f"a line is no host key: {error.line}", where=str(file), remedy="correct or remove it"
+                            ) from None
+    except (OSError, ValueError) as error:  # not UTF-8, too
+        raise NotValidError(f"known host keys cannot be read: {error}", where=str(file),
+                            remedy="let it be readable by you, or correct it") from None
 
 
 def _holds(file: Path, name: str) -> bool:
