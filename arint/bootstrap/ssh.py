@@ -177,15 +177,18 @@ class Remote:
 
 
 def connect(host: Host, known: KnownHosts, passwords: Passwords) -> Remote:
-    """Reach a machine and log in. Raises UnreachableError, DeniedError, with what to do about it."""
+    """Reach a machine and log in. Raises UnreachableError, DeniedError, with what to do about it, NotValidError."""
+    if host.local:
+        raise NotValidError("it is this machine itself (local: true)", where=host.node,
+                            remedy="arintctl up, down and node are for it")
     clients: list[SSHClient] = []
     try:
         way = _way(host.host, host.port, host.user, host.key, host)
         sock = None
         for hop in way.jump:
-            clients.append(_login(_hop(hop, host), host, known, passwords, sock))
+            clients.append(_login(_hop(hop, host), host, known, passwords, sock, source="ask"))
             sock = clients[-1]
-        clients.append(_login(way, host, known, passwords, sock))
+        clients.append(_login(way, host, known, passwords, sock, source=host.password or "ask"))
     except BaseException:
         for client in reversed(clients):
             client.close()
@@ -220,8 +223,11 @@ def _way(name: str, port: int, user: str, key: str, host: Host) -> Way:
                "" if command == "none" or host.jump else command, () if jump == ("none",) else jump)
 
 
-def _login(way: Way, host: Host, known: KnownHosts, passwords: Passwords, over: SSHClient | None) -> SSHClient:
-    """A client that is logged in, through the machine `over` where there is one."""
+def _login(way: Way, host: Host, known: KnownHosts, passwords: Passwords, over: SSHClient | None, *,
+           source: Password) -> SSHClient:
+    """A client that is logged in, through the machine `over` where there is one. `source` is its own password's: a
+    machine to jump over is never offered the target's.
+    """
     import paramiko
 
     missing = [key for key in way.keys if not Path(key).is_file()]
@@ -230,7 +236,7 @@ def _login(way: Way, host: Host, known: KnownHosts, passwords: Passwords, over: 
     client = paramiko.SSHClient()
     known.prepare(client, host.known_hosts)
     try:
-        _authenticate(client, way, host, passwords, over)
+        _authenticate(client, way, host, passwords, over, source)
     except paramiko.BadHostKeyException as error:
         client.close()
         raise known.changed(error.hostname, error.key, host.known_hosts) from None
@@ -254,7 +260,8 @@ def _login(way: Way, host: Host, known: KnownHosts, passwords: Passwords, over: 
     return client
 
 
-def _authenticate(client: SSHClient, way: Way, host: Host, passwords: Passwords, over: SSHClient | None) -> None:
+def _authenticate(client: SSHClient, way: Way, host: Host, passwords: Passwords, over: SSHClient | None,
+                  source: Password) -> None:
     """Keys first; then a password, where the inventory says that there is one, or somebody can be asked."""
     import paramiko
 
@@ -281,7 +288,6 @@ def _authenticate(client: SSHClient, way: Way, host: Host, passwords: Passwords,
         pass
     else:
         return
-    source: Password = host.password or "ask"
     password = passwords.get(source, f"password of {who}")
     if password is None:
         raise paramiko.AuthenticationException

@@ -197,9 +197,6 @@ class Machines:
 
     async def reach(self, host: Host) -> Machine:
         """Connect, and read the facts."""
-        if host.local:
-            raise NotValidError("it is this machine itself (local: true)", where=host.node,
-                                remedy="arintctl up, down and node are for it")
         remote = await self.aside(lambda: connect(host, self.tools.known, self.tools.passwords))
         self._remotes.append(remote)
         facts = await self._facts(remote)

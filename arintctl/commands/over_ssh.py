@@ -38,7 +38,7 @@ def exec_(session: Session,
 
     hosts = load(inventory).cluster(cluster)
     names, command = _apart(words, {one for host in hosts for one in (host.node, host.host)})
-    meant = [host for host in chosen(hosts, names or None, None) if not host.local]
+    meant = chosen(hosts, names or None, None)
     at_hand, seconds, lock = tools(accept_new=accept_new, yes=True), options.seconds_of(timeout), threading.Lock()
 
     def one(host: Host) -> int:
