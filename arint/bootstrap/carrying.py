@@ -47,7 +47,11 @@ mkdir "$half"
 echo "$hash  $archive" | sha256sum --check --status || { echo "the archive is not what was sent" >&2; exit 1; }
 tar -xzf "$archive" -C "$half" --no-same-owner
 sync -f "$half" 2>/dev/null || sync
+old=$prefix/.half-$release.old
+rm -rf "$old"
+[ ! -e "$prefix/$release" ] || mv -T "$prefix/$release" "$old"
 mv -T "$half" "$prefix/$release"
+rm -rf "$old"
 rm -f "$archive"
 """
 
@@ -103,6 +107,14 @@ for folder in "$prefix"/* "$prefix"/.half-*; do
     *) if [ -L "$folder" ]; then [ "$name" = current ]; else [ -f "$folder/bundle.json" ]; fi || continue;;
   esac
   for kept in "$@"; do [ "$name" = "$kept" ] && continue 2; done
+  case $name in
+    current | .half-*) ;;
+    *)
+      half=$prefix/.half-$name
+      rm -rf --one-file-system "$half"
+      mv -T "$folder" "$half"
+      folder=$half;;
+  esac
   rm -rf --one-file-system "$folder"
 done
 [ "$#" -gt 0 ] || rmdir "$prefix" 2>/dev/null || true

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
+import tarfile
 import time
 from pathlib import Path
 
@@ -45,3 +47,14 @@ def test_a_pid_file_whose_process_is_another_by_now_is_not_waited_for(tmp_path: 
     begun = time.monotonic()
     assert shell(carrying._STOP, str(tmp_path), "30").returncode == 0
     assert time.monotonic() < begun + 20
+
+
+def test_what_a_loss_of_power_left_of_a_release_is_replaced(tmp_path: Path) -> None:
+    prefix, archive = tmp_path / "prefix", tmp_path / "1.0.tar.gz"
+    with tarfile.open(archive, "w:gz") as file:
+        file.add(release(tmp_path / "made", "1.0") / "bundle.json", "bundle.json")
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    (prefix / "1.0/rest").mkdir(parents=True)
+    done = shell(carrying._INSTALL, str(archive), "1.0", str(prefix), digest)
+    assert done.returncode == 0, done.stderr
+    assert [one.relative_to(prefix).as_posix() for one in sorted(prefix.rglob("*"))] == ["1.0", "1.0/bundle.json"]
