@@ -102,7 +102,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     current: str = ""
     node: NodeConfig | None = None
     strange: str = ""
-    """Something in the home folder that is not ours, or a node.json that cannot be read."""
+    """A node.json in the home folder that cannot be read."""
     owner: str = ""
     service: str = ""
     """SHA-256 of the unit, or of the supervisor's configuration."""
@@ -232,7 +232,7 @@ def _node(text: str) -> tuple[NodeConfig | None, str]:
 
 def _disk(text: str) -> tuple[str, Disk] | None:
     words = text.split()
-    if len(words) != 4 or not words[3].isdigit():
+    if len(words) != 4 or not words[3].isdecimal():
         return None
     return words[0], Disk(words[1] == "yes", words[2], int(words[3]) * 1024)
 
@@ -248,7 +248,7 @@ def _number(text: str) -> int:
 def _version(text: str) -> str:
     words = text.split()
     last = words[-1] if words else ""
-    return last if last.replace(".", "").isdigit() else ""
+    return last if last.replace(".", "").isdecimal() else ""
 
 
 def _first(text: str) -> str:

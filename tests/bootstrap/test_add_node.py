@@ -32,14 +32,18 @@ def test_a_run_that_is_killed_in_each_phase_goes_on_where_it_was(site: Site) -> 
     plan = site.system.ctl(*words[:-1], "--dry-run")
     assert "m1 (198.18." in plan and "nothing was changed" in plan
     assert shown(machine, "ls /opt /var/lib | grep arint || true") == ""
+    killed: list[str] = []
     for phase, reached in PHASES.items():
         child = site.system.begin(*words)
         try:
             eventually(lambda reached=reached: reached(machine.disk) or child.poll() is not None, 120,  # noqa: B023
                        lambda phase=phase: phase)
+            if child.poll() is None:
+                killed.append(phase)
         finally:
             child.kill()
             child.communicate(timeout=30)
+    assert killed, "every run had ended before it was killed"
     assert site.add("m1")["m1"]["state"] in ("added", "changed", "unchanged")
     assert site.nodes()["m1"] == "ready"
     assert site.add("m1")["m1"]["state"] == "unchanged"
@@ -84,8 +88,12 @@ def test_a_saved_plan_is_refused_once_a_fact_has_changed(site: Site) -> None:
     assert [host["node"] for host in json.loads(file.read_text())["hosts"]] == ["m1", "m2"]
     assert {one["state"] for one in site.add("m1", "m2", "--plan", str(file)).values()} == {"unchanged"}
     machine = site.lab[1]
+    before = machine.run(["cat", "/etc/machine-id"])
     machine.run(["sh", "-c", "echo other >/etc/machine-id"])
-    told = site.refused("m1", "m2", "--plan", str(file), code=4)
+    try:
+        told = site.refused("m1", "m2", "--plan", str(file), code=4)
+    finally:
+        machine.run(["sh", "-c", "cat >/etc/machine-id"], text=before)
     assert "m2: a fact has changed since the plan was made" in told and "m1:" not in told
     file.write_text("{")
     assert "this is no plan" in site.refused("m1", "--plan", str(file), code=8)

@@ -50,16 +50,18 @@ def test_a_host_key_that_nobody_knows_is_shown_and_one_that_changed_is_refused(s
     assert known.startswith("SHA256:")
     config = site.system.folder / "config/arint/known_hosts"
     before = config.read_text() if config.exists() else ""
-    config.unlink(missing_ok=True)
-    assert known in site.refused("m1", code=7)
-    site.system.ctl("cluster", "status", "-i", str(site.inventory), ACCEPT)
-    assert machine.address in config.read_text()
-    other = site.lab[1].address
-    lines = [line for line in config.read_text().splitlines() if line.startswith(other)]
-    config.write_text("".join(f"{line.replace(other, machine.address)}\n" for line in lines))
-    told = site.refused("m1", ACCEPT, code=7)
-    assert "HOST KEY HAS CHANGED" in told and f"ssh-keygen -R '{machine.address}' -f {config}" in told
-    config.write_text(before)
+    try:
+        config.unlink(missing_ok=True)
+        assert known in site.refused("m1", code=7)
+        site.system.ctl("cluster", "status", "-i", str(site.inventory), ACCEPT)
+        assert machine.address in config.read_text()
+        other = site.lab[1].address
+        lines = [line for line in config.read_text().splitlines() if line.startswith(other)]
+        config.write_text("".join(f"{line.replace(other, machine.address)}\n" for line in lines))
+        told = site.refused("m1", ACCEPT, code=7)
+        assert "HOST KEY HAS CHANGED" in told and f"ssh-keygen -R '{machine.address}' -f {config}" in told
+    finally:
+        config.write_text(before)
 
 
 def test_who_is_not_reached_or_not_let_in_does_not_stop_the_others(site: Site) -> None:
